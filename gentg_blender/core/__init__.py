@@ -1,0 +1,1 @@
+"""Numerical heart shared by Blender and the backend. May import: the standard library and numpy."""
