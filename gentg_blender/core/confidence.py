@@ -1,0 +1,55 @@
+"""Uncertainty in metres as a number from 0 to 1 that animators can read, per limb."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# Parts of the body that people speak of, by the joints that place them.
+BODY_PARTS: dict[str, tuple[str, ...]] = {
+    "head": ("neck", "head", "nose"),
+    "torso": ("pelvis", "spine", "chest", "l_shoulder", "r_shoulder", "l_hip", "r_hip"),
+    "arm.L": ("l_elbow", "l_wrist"),
+    "arm.R": ("r_elbow", "r_wrist"),
+    "leg.L": ("l_knee", "l_ankle", "l_foot_index"),
+    "leg.R": ("r_knee", "r_ankle", "r_foot_index"),
+}
+
+_PART_OF_STEM = {"head": "head", "neck": "head", "upper_arm": "arm", "forearm": "arm", "hand": "arm",
+                 "thigh": "leg", "shin": "leg", "foot": "leg", "toe": "leg"}  # fmt: skip
+
+TOLERANCE = 0.1  # metres: "right" for an animator who blocks a scene
+
+
+def body_part(bone: str) -> str:
+    """The key of BODY_PARTS that one of our bones belongs to."""
+    stem, _, side = bone.partition(".")
+    part = _PART_OF_STEM.get(stem, "torso")
+    return f"{part}.{side}" if part in ("arm", "leg") else part
+
+
+def probability_within(sigma: np.ndarray, distance: float = TOLERANCE) -> np.ndarray:
+    """Chance (...) that a joint lies within `distance` metres of the truth.
+
+    `sigma` (...) metres is the root-mean-square distance error of an isotropic normal error, so
+    each axis has sigma / sqrt(3) and the distance follows Maxwell's distribution.
+    """
+    x = distance * math.sqrt(3.0) / np.maximum(np.asarray(sigma, float), 1e-9)
+    erf = np.frompyfunc(math.erf, 1, 1)  # numpy has none, and scipy is not in Blender
+    p = np.asarray(erf(x / math.sqrt(2.0)), float) - math.sqrt(2.0 / math.pi) * x * np.exp(-0.5 * x * x)
+    return np.clip(p, 0.0, 1.0)
+
+
+def part_confidence(sigma: np.ndarray, names: np.ndarray) -> dict[str, np.ndarray]:
+    """Per body part (T,): the chance that its joints lie within TOLERANCE of the truth.
+
+    sigma (T, J) metres, names (J,). The variances of a part's joints are averaged first.
+    """
+    index = {str(n): i for i, n in enumerate(names)}
+    out = {}
+    for part, joints in BODY_PARTS.items():
+        columns = [index[j] for j in joints if j in index]
+        if columns:
+            out[part] = probability_within(np.sqrt(np.mean(np.square(sigma[:, columns]), axis=1)))
+    return out
