@@ -1,0 +1,61 @@
+"""Reading pip's requirement files: which packages a lock names, and a fingerprint of it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.contract import GentgError
+
+_NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(?:==\s*([^\s;#\\]+))?")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One package of a lock file."""
+
+    name: str
+    version: str
+    text: str  # its lines, as pip reads them
+    hashed: bool
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A parsed lock file."""
+
+    path: Path
+    options: tuple[str, ...]  # lines that begin with "-", for all packages
+    requirements: tuple[Requirement, ...]
+    sha256: str
+
+
+def read_lock(path: Path) -> Lock:
+    """Parse a pinned requirements file.
+
+    Raises GentgError("no_such_file") or GentgError("bad_request") for an entry without an exact version:
+    what is not pinned could be something else tomorrow.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise GentgError("no_such_file", "The list of the backend's packages cannot be read.", file=path,
+                         hint="Install the extension's zip again.") from error
+    options, requirements = [], []
+    for entry in re.split(r"(?<!\\)\n", text):
+        lines = [line for line in entry.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        if not lines:
+            continue
+        if lines[0].lstrip().startswith("-"):
+            options.append("\n".join(lines))
+            continue
+        match = _NAME.match(lines[0].strip())
+        if not match or not match[2]:
+            raise GentgError("bad_request", f"This line does not pin a version: {lines[0].strip()[:80]}", file=path)
+        block = "\n".join(lines)
+        requirements.append(Requirement(match[1], match[2], block, "--hash=" in block))
+    if not requirements:
+        raise GentgError("bad_request", "It names no package.", file=path)
+    return Lock(path, tuple(options), tuple(requirements), hashlib.sha256(text.encode("utf-8")).hexdigest())
