@@ -1,0 +1,1 @@
+"""Diffusion: schedules, sampler, guidance. Knows no network. May import torch and core.skeleton."""

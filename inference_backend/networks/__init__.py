@@ -1,0 +1,1 @@
+"""Networks, one readable file each. May import torch and gentg_blender.core.skeleton."""

@@ -1,0 +1,82 @@
+"""Bodies: new limb lengths for recorded motion, at one standing height.
+
+Joints are rebuilt from the recorded directions (parent to joint) and new lengths. Scaling a
+person and the camera's distance together leaves the picture unchanged, so every body is brought
+to BODY_HEIGHT; the actor's real height, if known, scales the result afterwards.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from gentg_blender.core.skeleton import JOINT_INDEX as J
+from gentg_blender.core.skeleton import JOINT_MIRROR, JOINT_PARENTS, JOINTS, NUM_JOINTS
+from inference_backend.training.motion import BODY_HEIGHT
+
+# Lengths of the edge from the parent in an average adult of BODY_HEIGHT, metres: between published
+# segment proportions (Winter; Drillis and Contini) and the joint centres of skinned characters.
+_ADULT = {
+    "spine": 0.165, "chest": 0.135, "neck": 0.175, "head": 0.195, "l_shoulder": 0.173, "l_elbow": 0.272,
+    "l_wrist": 0.243, "l_hip": 0.086, "l_knee": 0.408, "l_ankle": 0.416,
+}  # fmt: skip
+SOLE = 0.072  # height of the ankle above the floor / standing height
+_STANDING = ("l_knee", "l_ankle", "spine", "chest", "neck", "head", "head_top")
+
+# Edges that vary together: one random factor each (face, hand and foot points move as wholes).
+_GROUPS = {
+    "spine": 0, "chest": 0, "neck": 0, "head": 1, "head_top": 2, "nose": 2, "l_eye": 2, "l_ear": 2,
+    "l_shoulder": 3, "l_elbow": 4, "l_wrist": 5, "l_index": 6, "l_pinky": 6, "l_thumb": 6,
+    "l_hip": 7, "l_knee": 8, "l_ankle": 9, "l_heel": 10, "l_foot_index": 10, "l_small_toe": 10,
+}  # fmt: skip
+NUM_GROUPS = 11
+
+
+def _side_of_left(name: str) -> str:
+    return "l_" + name[2:] if name.startswith("r_") else name
+
+
+def _ancestors() -> torch.Tensor:
+    """(35, 35): 1 where joint k lies on the way from the pelvis to joint j (j included)."""
+    a = torch.zeros(NUM_JOINTS, NUM_JOINTS)
+    for j in range(NUM_JOINTS):
+        k = j
+        while k > 0:
+            a[j, k] = 1.0
+            k = int(JOINT_PARENTS[k])
+    return a
+
+
+ANCESTORS = _ancestors()
+PARENTS = torch.as_tensor(JOINT_PARENTS)
+_PARENT_OR_SELF = PARENTS.clamp(min=0)
+MIRROR = torch.as_tensor(JOINT_MIRROR)
+GROUP_OF = torch.tensor([_GROUPS.get(_side_of_left(n), 0) for n in JOINTS])
+ADULT = torch.tensor([_ADULT.get(_side_of_left(n), 0.0) for n in JOINTS])
+
+
+def edges_of(x: torch.Tensor) -> torch.Tensor:
+    """Joints (..., 35, 3) -> vectors from the parent (..., 35, 3); zero for the pelvis."""
+    return x - x[..., _PARENT_OR_SELF.to(x.device), :]
+
+
+def joints_from_edges(edges: torch.Tensor) -> torch.Tensor:
+    """Vectors from the parent (..., 35, 3) -> joints relative to the pelvis (..., 35, 3)."""
+    return torch.einsum("jk,...kc->...jc", ANCESTORS.to(edges), edges)
+
+
+def standing_height(lengths: torch.Tensor) -> torch.Tensor:
+    """Edge lengths (..., 35) -> crown above the floor of the straight body (...)."""
+    return sum(lengths[..., J[n]] for n in _STANDING) / (1.0 - SOLE)
+
+
+def random_lengths(own: torch.Tensor, spread: float, generator: torch.Generator) -> torch.Tensor:
+    """Mean edge lengths of recorded bodies (B, 35) -> new symmetric ones (B, 35) at BODY_HEIGHT."""
+    own = (own + own[:, MIRROR.to(own.device)]) / 2
+    own = own * (BODY_HEIGHT / standing_height(own))[:, None]
+    adult = ADULT.to(own)
+    has = adult > 0
+    towards = torch.rand(len(own), 1, generator=generator, device=own.device)
+    mixed = torch.where(has, own ** (1 - towards) * adult.clamp(min=1e-3) ** towards, own)
+    factor = torch.randn(len(own), NUM_GROUPS, generator=generator, device=own.device) * spread
+    lengths = mixed * factor.exp()[:, GROUP_OF.to(own.device)]
+    return lengths * (BODY_HEIGHT / standing_height(lengths))[:, None]

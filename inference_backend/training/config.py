@@ -1,0 +1,168 @@
+"""Training configuration: dataclasses read from YAML, checked, with dotted command-line overrides."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gentg_blender.core.contract import GentgError
+from inference_backend.networks.gpc import GPCConfig
+from inference_backend.networks.tgt import TGTConfig
+
+
+@dataclass
+class DataConfig:
+    """Which motion is trained on and which subjects are kept out of it."""
+
+    motion: str = "data/motion/cmu_mocap.npz"
+    # Whole subjects for our own tests; 02, 05, 127 are also the sources of rendered test clips.
+    held_out_subjects: list[str] = field(default_factory=lambda: ["cmu_02", "cmu_05", "cmu_127", "cmu_16", "cmu_94"])
+    # Single source clips of rendered test videos whose subjects are otherwise trained on.
+    held_out_clips: list[str] = field(
+        default_factory=lambda: ["cmu_14_02", "cmu_14_32", "cmu_29_01", "cmu_29_25"]
+    )
+
+
+@dataclass
+class GeneratorConfig:
+    """The synthetic filming of motion. Probabilities are per clip, lengths in metres, times in seconds."""
+
+    frames: int = 64
+    frame_rates: list[float] = field(default_factory=lambda: [24.0, 25.0, 30.0, 30.0, 50.0, 60.0])
+    speed_spread: float = 0.2  # log-normal spread of the time warp
+    mirror: float = 0.5
+    limb_mixing: float = 0.15  # legs of one clip under the trunk of another
+    body_spread: float = 0.06  # log-normal spread of every limb length
+    pitch_mean: float = 0.08  # radians, camera looking down
+    pitch_spread: float = 0.22
+    roll_spread: float = 0.05
+    focal_mm: tuple[float, float] = (22.0, 80.0)  # full-frame equivalent
+    person_fraction: tuple[float, float] = (0.22, 1.05)  # standing height / picture height
+    panning: float = 0.2
+    focal_error: float = 0.5  # share of clips whose assumed focal length is wrong
+    focal_error_spread: float = 0.15
+    noise: float = 1.0  # scale of all 2D noise; 0 gives exact projections
+    occlusion: float = 0.45
+    swap: float = 0.12
+    frame_drop: float = 0.08
+    fault_free: float = 0.1  # share of clips without any noise: the network must know clean 2D too
+
+
+@dataclass
+class LossConfig:
+    """Weights of the terms in losses.py."""
+
+    position: float = 1.0
+    rigid: float = 0.5
+    scale_free: float = 0.5
+    velocity: float = 0.3
+    direction: float = 0.2
+    length: float = 0.2
+    symmetry: float = 0.1
+    length_smoothness: float = 0.05
+    reprojection: float = 0.3
+    root: float = 0.3
+    contact: float = 0.05
+    gravity: float = 0.1
+    likelihood: float = 0.1
+    likelihood_start: float = 0.2  # share of the training after which the likelihood counts
+
+
+@dataclass
+class OptimConfig:
+    """Optimiser, schedule and running."""
+
+    steps: int = 6000
+    batch: int = 24
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.03  # share of the steps
+    final_learning_rate: float = 0.01  # share of the peak at the end of the cosine
+    ema: float = 0.999
+    clip_gradient: float = 1.0
+    precision: str = "bf16"  # bf16 | fp32
+    minutes: float | None = None  # stop (and finish the schedule) at this wall time
+    checkpoint_minutes: float = 5.0
+    log_steps: int = 50
+    validate_steps: int = 1000
+
+
+@dataclass
+class TrainConfig:
+    """Everything of one training run."""
+
+    name: str = "tgt"
+    kind: str = "tgt"  # tgt | gpc | e2e | baseline
+    seed: int = 0
+    device: str = "auto"
+    threads: int = 0  # 0: torch's choice
+    out: str = "runs"
+    tgt_weights: str = ""  # gpc, e2e: a TGT to start from
+    gpc_weights: str = ""  # e2e: a GPC to start from
+    baseline: str = ""  # baseline: a name of networks.baselines
+    data: DataConfig = field(default_factory=DataConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    tgt: TGTConfig = field(default_factory=TGTConfig)
+    gpc: GPCConfig = field(default_factory=GPCConfig)
+
+
+def load_config(path: str | Path | None, overrides: list[str] = ()) -> TrainConfig:
+    """YAML file and `a.b=value` overrides -> TrainConfig. Raises GentgError on unknown keys or wrong types."""
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        except FileNotFoundError as error:
+            raise GentgError("no_such_file", "The training configuration does not exist.", file=path) from error
+        except yaml.YAMLError as error:
+            raise GentgError("bad_request", f"Not valid YAML: {error}", file=path) from error
+    for item in overrides:
+        key, sep, text = item.partition("=")
+        if not sep:
+            raise GentgError("bad_request", f"an override looks like optim.steps=100, not {item!r}")
+        node = tree
+        *parents, leaf = key.split(".")
+        for name in parents:
+            node = node.setdefault(name, {})
+        node[leaf] = yaml.safe_load(text)
+    return _build(TrainConfig, tree, "")
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise GentgError("bad_request", f"{where or 'the configuration'} must be a table of settings")
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise GentgError("bad_request", f"unknown setting: {', '.join(where + u for u in unknown)}",
+                         hint=f"Known here: {', '.join(sorted(known))}")
+    return cls(**{k: _convert(hints[k], v, where + k) for k, v in values.items()})
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    if is_dataclass(kind):
+        return _build(kind, value, where + ".")
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _convert(args[0], value, where)
+    if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        return origin(_convert(args[0], v, where) for v in value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    raise GentgError("bad_request", f"{where} must be {getattr(kind, '__name__', kind)}, not {value!r}")
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Plain tables, for YAML and for the metadata of weights."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,180 @@
+"""The training loop that every kind of network shares: schedule, EMA, precision, checkpoints, logging."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from inference_backend.training.config import TrainConfig, to_dict
+
+Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
+
+
+def pick_device(name: str) -> torch.device:
+    """auto: this process's CUDA device, else Apple's, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class Runner:
+    """Trains `model` on what `draw_loss(model, progress)` returns. Resumes exactly from its checkpoint.
+
+    `random` are the torch.Generators whose states belong to the run; `validate(ema_model) -> dict`
+    gives figures to log. With torchrun, gradients are averaged over processes.
+    """
+
+    def __init__(self, config: TrainConfig, model: nn.Module, draw_loss: Callable[[nn.Module, float], Loss],
+                 random: list[torch.Generator], validate: Callable[[nn.Module], dict[str, float]] | None = None):
+        self.config, self.model, self.draw_loss, self.validate = config, model, draw_loss, validate
+        self.random, self.device = random, next(model.parameters()).device
+        self.folder = Path(config.out) / config.name
+        o = config.optim
+        decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+        others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": o.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=o.learning_rate, betas=(0.9, 0.98), fused=self.device.type in ("cuda", "cpu"),
+        )  # fmt: skip
+        self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        self.step, self.seconds = 0, 0.0
+        self.world = int(os.environ.get("WORLD_SIZE", 1))
+        self.rank = int(os.environ.get("RANK", 0))
+        self.parallel: nn.Module = model
+        if self.world > 1:
+            torch.distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            self.parallel = nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
+
+    # ------------------------------------------------------------------ schedule
+    def progress(self) -> float:
+        """0..1: by steps, or by wall time when the run is limited in minutes and that is further on."""
+        o = self.config.optim
+        by_time = self.seconds / (60 * o.minutes) if o.minutes else 0.0
+        return min(1.0, max(self.step / o.steps, by_time))
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then a cosine down to a small share of the peak."""
+        o, p = self.config.optim, self.progress()
+        if p < o.warmup:
+            return o.learning_rate * max(p, 1.0 / o.steps) / o.warmup
+        cosine = 0.5 * (1 + math.cos(math.pi * (p - o.warmup) / (1 - o.warmup)))
+        return o.learning_rate * (o.final_learning_rate + (1 - o.final_learning_rate) * cosine)
+
+    # ------------------------------------------------------------------ running
+    def run(self) -> dict[str, float]:
+        """Train to the end of the schedule. -> the last validation's figures."""
+        o = self.config.optim
+        self.folder.mkdir(parents=True, exist_ok=True)
+        writer = self._writer()
+        bar = tqdm(total=o.steps, initial=self.step, desc=self.config.name, disable=self.rank > 0, mininterval=5.0)
+        saved, figures = time.monotonic(), {}
+        mean: dict[str, float] = {}
+        while self.progress() < 1.0:
+            started = time.monotonic()
+            for name, value in self.train_step().items():
+                mean[name] = value if name not in mean else 0.98 * mean[name] + 0.02 * value
+            self.seconds += time.monotonic() - started
+            bar.update()
+            if self.step % o.log_steps == 0 and writer:
+                bar.set_postfix({k: f"{v:.4f}" for k, v in list(mean.items())[:3]})
+                for name, value in mean.items():
+                    writer.add_scalar(f"train/{name}", value, self.step)
+                writer.add_scalar("train/learning_rate", self.learning_rate(), self.step)
+            if self.validate and self.step % o.validate_steps == 0 and self.rank == 0:
+                figures = self._validate(writer, bar)
+            if time.monotonic() - saved > 60 * o.checkpoint_minutes and self.rank == 0:
+                self.save()
+                saved = time.monotonic()
+        if self.rank == 0:
+            self.save()
+            if self.validate:
+                figures = self._validate(writer, bar)
+        bar.close()
+        return figures
+
+    def train_step(self) -> dict[str, float]:
+        """One optimiser step. -> the loss and its terms."""
+        o = self.config.optim
+        rate = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.model.train()
+        with self._autocast():
+            loss, terms = self.draw_loss(self.parallel, self.progress())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.clip_gradient)
+        if torch.isfinite(norm):  # one bad batch must not poison the weights
+            self.optimizer.step()
+        self.step += 1
+        decay = min(o.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for slow, fast in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
+                slow.lerp_(fast, 1 - decay) if slow.is_floating_point() else slow.copy_(fast)
+        return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
+
+    def _autocast(self):
+        if self.config.optim.precision == "fp32" or self.device.type == "mps":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _validate(self, writer, bar) -> dict[str, float]:
+        with torch.no_grad():
+            figures = self.validate(self.ema)
+        for name, value in figures.items():
+            if writer:
+                writer.add_scalar(f"validation/{name}", value, self.step)
+        frames = self.step * self.config.optim.batch * self.config.generator.frames * self.world
+        text = " ".join(f"{k}={v:.4g}" for k, v in figures.items())
+        bar.write(f"step {self.step} frames {frames / 1e6:.2f}M minutes {self.seconds / 60:.1f} {text}")
+        return figures
+
+    def _writer(self):
+        if self.rank > 0:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.folder / "tensorboard")
+
+    # ------------------------------------------------------------------ checkpoints
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.pt"
+
+    def save(self) -> None:
+        """Everything that an exact resume needs, written atomically."""
+        state = {
+            "config": to_dict(self.config), "step": self.step, "seconds": self.seconds,
+            "model": self.model.state_dict(), "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(), "random": [g.get_state() for g in self.random],
+            "torch_random": torch.get_rng_state(),
+        }  # fmt: skip
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self.checkpoint)
+
+    def resume(self) -> bool:
+        """Load the run's checkpoint if there is one. The network's sizes must be the same."""
+        if not self.checkpoint.is_file():
+            return False
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for g, s in zip(self.random, state["random"], strict=True):
+            g.set_state(s.cpu())
+        torch.set_rng_state(state["torch_random"].cpu())
+        self.step, self.seconds = state["step"], state["seconds"]
+        return True
