@@ -1,0 +1,115 @@
+"""The files that one estimate writes: checked before the work, all there afterwards or none of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from gentg_blender.core.contract import GentgError, os_error
+
+SUFFIXES = {"capture": ".npz", "preview": ".mp4", "still": ".png", "blend": ".blend", "fbx": ".fbx"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Paths of what to write; None = not wanted. The capture is always written."""
+
+    capture: Path
+    preview: Path | None = None
+    still: Path | None = None
+    blend: Path | None = None
+    fbx: Path | None = None
+
+    def wanted(self) -> dict[str, Path]:
+        """Name -> path of those that are wanted."""
+        return {f.name: p for f in fields(self) if (p := getattr(self, f.name)) is not None}
+
+    def check(self, *sources: Path) -> None:
+        """Raises GentgError("bad_request") for wrong suffixes, double use and overwriting a source."""
+        taken = {_real(s): "input" for s in sources}
+        for name, path in self.wanted().items():
+            if path.suffix.lower() != SUFFIXES[name]:
+                raise GentgError("bad_request", f"The {name} output must end with {SUFFIXES[name]}.", file=path)
+            if path.is_dir():
+                raise GentgError("bad_request", f"The {name} output is a folder.", file=path, hint="Give a file name.")
+            if (other := taken.setdefault(_real(path), name)) != name:
+                raise GentgError("bad_request", f"The {name} output would overwrite the {other}.", file=path)
+
+
+class staged:
+    """Context manager over `Outputs`: yields temporary ones beside them, moved into place together at the end.
+
+    The temporary files are made on entering, so that a folder without permission is found before the work.
+    On any error, Ctrl-C included, no file and no folder made here is left behind. Raises GentgError.
+    """
+
+    def __init__(self, outputs: Outputs):
+        self.outputs = outputs
+        self._folders: list[Path] = []  # made here, outermost first
+
+    def __enter__(self) -> Outputs:
+        self.temporary: dict[str, Path] = {}
+        try:
+            for name, path in self.outputs.wanted().items():
+                try:
+                    self._make_folder(path.parent)
+                    handle, temporary = tempfile.mkstemp(prefix=".gentg-", suffix=path.suffix, dir=path.parent)
+                except OSError as error:
+                    raise os_error(error, path) from error
+                os.close(handle)
+                self.temporary[name] = Path(temporary)
+                os.unlink(temporary)  # Blender would keep a backup of a file that exists
+        except BaseException:
+            self._clean_up()
+            raise
+        return replace(self.outputs, **self.temporary)
+
+    def __exit__(self, kind, error, trace) -> bool:
+        if error is None:
+            try:
+                umask = os.umask(0)
+                os.umask(umask)
+                for name, temporary in self.temporary.items():
+                    path = getattr(self.outputs, name)
+                    if not temporary.is_file():
+                        raise GentgError("internal", f"The {name} output was not made.", file=path)
+                    os.chmod(temporary, 0o666 & ~umask)
+                for name, temporary in self.temporary.items():
+                    path = getattr(self.outputs, name)
+                    try:
+                        os.replace(temporary, path)
+                    except OSError as failure:
+                        raise os_error(failure, path) from failure
+            except BaseException:
+                self._clean_up()
+                raise
+            return False
+        self._clean_up()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise os_error(error, self.outputs.capture) from error
+        return False
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            self._folders.append(path)
+
+    def _clean_up(self) -> None:
+        for path in self.temporary.values():
+            path.unlink(missing_ok=True)
+        for folder in reversed(self._folders):
+            try:
+                folder.rmdir()
+            except OSError:
+                pass  # somebody else put something there
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
