@@ -22,15 +22,15 @@ from pathlib import Path
 
 from ..core.contract import GentgError, atomic_file, os_error
 from .find_python import PythonInfo, inspect_python
-from .lock import Lock, Requirement, read_lock
+from .lock import Lock, Requirement
 from .process import WINDOWS, clean_environment, run_lines
 
 MARKER = "gentg-environment.json"
 _MAGIC = "GenTG backend environment"
 _OURS = ("venv", "tmp", MARKER)
-FREE_SPACE = {"cpu": 4 * 10**9, "cuda": 12 * 10**9}  # bytes needed while installing, rounded up from measurements
+FREE_SPACE = 4 * 10**9  # bytes: twice what the smallest build takes; a CUDA build fails later, and goes on
 
-# text, fraction of the whole (0..1), bytes of the running download or None
+# text for people, fraction of the whole (0..1)
 Report = Callable[[str, float], None]
 
 
@@ -47,7 +47,7 @@ class Status(enum.Enum):
 class Marker:
     """What the marker file says."""
 
-    build: str  # "cpu" or "cuda"
+    index: str  # package index that torch's build was taken from, "" for pip's own
     base_python: str
     lock_sha256: str
     complete: bool = False
@@ -91,10 +91,10 @@ class Environment:
 
     def install(
         self,
-        lock_path: Path,
+        lock: Lock,
         base: PythonInfo,
-        build: str,
         *,
+        index: str = "",
         online: bool,
         report: Report,
         cancelled: threading.Event,
@@ -104,38 +104,38 @@ class Environment:
         """Make the environment, or finish, repair or update the one that is there.
 
         Packages are installed one by one as the lock pins them and ticked off in the marker, so that an
-        interrupted installation goes on where it stopped. `pip_options` are passed to pip (a package index
-        of one's own, a folder of wheels with --no-index). Raises GentgError; "cancelled" when `cancelled`
-        was set.
+        interrupted installation goes on where it stopped. `index` is the address of a further package index,
+        which decides between the CPU and CUDA builds of torch; pip's own settings (its configuration files,
+        proxies, PIP_... variables) hold. `pip_options` are passed to pip (--no-index and a folder of wheels).
+        Raises GentgError; "cancelled" when `cancelled` was set.
         """
         if base.problem:
             raise GentgError("missing_dependency", f"This Python cannot carry the backend: {base.problem}.", file=base.path)
         if not online and "--no-index" not in pip_options:
             raise GentgError("missing_dependency", "Setting up the backend downloads packages, and Blender is set to be offline.",
                              hint="Allow Online Access in Preferences > System > Network, then try again.")
-        lock = read_lock(lock_path)
+        if index:
+            pip_options = (*pip_options, "--extra-index-url", index)
         report("Checking the folder", 0.0)
-        marker = self._begin(lock, base, build)
+        marker = self._begin(lock, base, index)
         self._make_venv(base, report, cancelled, log)
         done = set(marker.installed)
-        for index, requirement in enumerate(lock.requirements):
+        for number, requirement in enumerate(lock.requirements):
             pin = f"{requirement.name}=={requirement.version}"
-            start, share = 0.05 + 0.9 * index / len(lock.requirements), 0.9 / len(lock.requirements)
-            text = f"Installing {requirement.name} {requirement.version} ({index + 1} of {len(lock.requirements)})"
+            start, share = 0.05 + 0.95 * number / len(lock.requirements), 0.95 / len(lock.requirements)
+            text = f"Installing {requirement.name} {requirement.version} ({number + 1} of {len(lock.requirements)})"
             report(text, start)
             if pin in done:
                 continue
-            self._install_one(lock, requirement, pip_options, report, text, start, share, cancelled, log)
+            self._install_one(requirement, pip_options, report, text, start, share, cancelled, log)
             marker.installed.append(pin)
             self._write(marker)
-        report("Checking the packages", 0.96)
-        self._check(cancelled, log)
         marker.complete = True
         self._write(marker)
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
         report("Ready", 1.0)
 
-    def _begin(self, lock: Lock, base: PythonInfo, build: str) -> Marker:
+    def _begin(self, lock: Lock, base: PythonInfo, index: str) -> Marker:
         """The marker to go on with: the old one after an interruption, else a new one on a clean folder."""
         if self.folder.exists() and any(self.folder.iterdir()) and self.marker() is None:
             raise GentgError("not_writable", "The backend's folder holds something that GenTG did not put there.",
@@ -143,17 +143,17 @@ class Environment:
         marker = self.marker()
         goes_on = (
             marker is not None and not marker.complete and marker.lock_sha256 == lock.sha256
-            and marker.build == build and marker.base_python == os.fspath(base.path)
+            and marker.index == index and marker.base_python == os.fspath(base.path)
         )  # fmt: skip
         if not goes_on:
             self.remove()
-            marker = Marker(build, os.fspath(base.path), lock.sha256)
+            marker = Marker(index, os.fspath(base.path), lock.sha256)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free
         except OSError as error:
             raise os_error(error, self.folder) from error
-        need = FREE_SPACE[build] * (1.0 - len(marker.installed) / len(lock.requirements))
+        need = FREE_SPACE * (1.0 - len(marker.installed) / len(lock.requirements))
         if free < need:
             raise GentgError("no_space", f"The backend needs about {need / 1e9:.1f} GB of free space; {free / 1e9:.1f} GB are left.",
                              file=self.folder, hint="Free some space and try again.")
@@ -174,18 +174,19 @@ class Environment:
             raise GentgError("missing_dependency", f"Python could not make an environment (status {status}).",
                              file=base.path, hint="Choose another Python in the GenTG preferences; the log has the details.")
 
-    def _install_one(self, lock: Lock, requirement: Requirement, pip_options, report: Report, text: str,
+    def _install_one(self, requirement: Requirement, pip_options, report: Report, text: str,
                      start: float, share: float, cancelled: threading.Event, log) -> None:  # fmt: skip
         temporary = self.folder / "tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir(parents=True)
             single = temporary / "requirement.txt"
-            single.write_text("\n".join([*lock.options, requirement.text]) + "\n", encoding="utf-8")
+            single.write_text("\n".join([*requirement.options, requirement.text]) + "\n", encoding="utf-8")
         except OSError as error:
             raise os_error(error, temporary) from error
-        command = [self.python, "-I", "-m", "pip", "install", "--no-deps", "--no-input", "--disable-pip-version-check",
+        command = [self.python, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
                    "--progress-bar", "off", "--only-binary", ":all:", *pip_options, "--requirement", single]  # fmt: skip
+        command += ["--no-deps"] if requirement.constraints is None else ["--constraint", requirement.constraints]
         if requirement.hashed:
             command.append("--require-hashes")
         lines: list[str] = []
@@ -200,14 +201,6 @@ class Environment:
             status = self._run(command, cancelled, on_line, TMPDIR=temporary, TEMP=temporary, TMP=temporary)
         if status:
             raise _pip_error(requirement, lines, self.folder)
-
-    def _check(self, cancelled: threading.Event, log) -> None:
-        lines: list[str] = []
-        status = self._run([self.python, "-I", "-m", "pip", "check", "--disable-pip-version-check"], cancelled,
-                           lambda line: (lines.append(line), log(line)))
-        if status:
-            raise GentgError("missing_dependency", "The installed packages do not fit together: " + "; ".join(lines[:3]),
-                             file=self.folder, hint="Press Repair; if that does not help, report it with the log.")
 
     def _run(self, command, cancelled: threading.Event, on_line, **extra: str | os.PathLike) -> int:
         if cancelled.is_set():

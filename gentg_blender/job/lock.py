@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..core.contract import GentgError
@@ -20,16 +20,28 @@ class Requirement:
     version: str
     text: str  # its lines, as pip reads them
     hashed: bool
+    options: tuple[str, ...] = ()  # lines of its file that begin with "-"
+    constraints: Path | None = None  # set: its dependencies are installed too, held to this file
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A parsed lock file."""
+    """Everything the backend's environment consists of."""
 
-    path: Path
-    options: tuple[str, ...]  # lines that begin with "-", for all packages
     requirements: tuple[Requirement, ...]
     sha256: str
+
+
+def read_locks(folder: Path) -> Lock:
+    """The extension's own lock files: backend.lock, complete but for torch, and torch.lock.
+
+    torch comes with its dependencies, since those differ between its CPU and CUDA builds.
+    """
+    rest, torch = read_lock(folder / "backend.lock"), read_lock(folder / "torch.lock")
+    with_dependencies = tuple(replace(r, constraints=folder / "backend.lock") for r in torch.requirements)
+    # torch first: the largest download fails earliest.
+    digest = hashlib.sha256((rest.sha256 + torch.sha256).encode()).hexdigest()
+    return Lock(with_dependencies + rest.requirements, digest)
 
 
 def read_lock(path: Path) -> Lock:
@@ -58,4 +70,5 @@ def read_lock(path: Path) -> Lock:
         requirements.append(Requirement(match[1], match[2], block, "--hash=" in block))
     if not requirements:
         raise GentgError("bad_request", "It names no package.", file=path)
-    return Lock(path, tuple(options), tuple(requirements), hashlib.sha256(text.encode("utf-8")).hexdigest())
+    found = tuple(replace(r, options=tuple(options)) for r in requirements)
+    return Lock(found, hashlib.sha256(text.encode("utf-8")).hexdigest())

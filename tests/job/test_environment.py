@@ -15,7 +15,7 @@ import pytest
 from gentg_blender.core.contract import GentgError
 from gentg_blender.job.environment import MARKER, Environment, Status
 from gentg_blender.job.find_python import BACKEND_PYTHON, PythonInfo, candidates, find_python, inspect_python
-from gentg_blender.job.lock import read_lock
+from gentg_blender.job.lock import read_lock, read_locks
 from gentg_blender.job.task import Task
 
 BASE = Path(getattr(sys, "_base_executable", sys.executable))
@@ -61,7 +61,8 @@ def base():
 def install(environment: Environment, lock: Path, base: PythonInfo, *, report=lambda text, part: None, cancelled=None,
             online=False, options=None, log=lambda line: None):  # fmt: skip
     options = ("--no-index", "--find-links", str(lock.parent)) if options is None else options
-    environment.install(lock, base, "cpu", online=online, report=report, cancelled=cancelled or threading.Event(),
+    lock = read_lock(lock)
+    environment.install(lock, base, online=online, report=report, cancelled=cancelled or threading.Event(),
                         pip_options=options, log=log)  # fmt: skip
 
 
@@ -156,7 +157,7 @@ def test_removal_follows_no_links(tmp_path):
     ours = Environment(tmp_path / "backend")
     ours.folder.mkdir()
     (ours.folder / MARKER).write_text(
-        '{"what": "GenTG backend environment", "build": "cpu", "base_python": "/x", "lock_sha256": "y"}')
+        '{"what": "GenTG backend environment", "index": "", "base_python": "/x", "lock_sha256": "y"}')
     (ours.folder / "venv").symlink_to(outside)
     ours.remove()
     assert (outside / "file").exists() and not ours.folder.exists()
@@ -185,12 +186,19 @@ def test_a_python_that_will_not_do_says_why(tmp_path, shop):
     assert "venv" in PythonInfo(Path("x"), (*BACKEND_PYTHON, 0), 64, False, False).problem
 
 
+def test_the_shipped_locks_are_complete():
+    lock = read_locks(Path(__file__).parents[2] / "requirements")
+    names = [r.name for r in lock.requirements]
+    assert names[0] == "torch" and lock.requirements[0].constraints and {"numpy", "mediapipe", "av"} <= set(names)
+    assert len(set(names)) == len(names) and "bpy" not in names
+
+
 def test_locks_must_pin(tmp_path):
     lock = tmp_path / "lock.txt"
     lock.write_text("--only-binary :all:\na_b.c[x]==1.2 ; python_version > '3' \\\n  --hash=sha256:00\nd==2\n")
     read = read_lock(lock)
     assert [(r.name, r.version, r.hashed) for r in read.requirements] == [("a_b.c", "1.2", True), ("d", "2", False)]
-    assert read.options == ("--only-binary :all:",)
+    assert read.requirements[0].options == ("--only-binary :all:",)
     lock.write_text("numpy>=1\n")
     with pytest.raises(GentgError, match="pin"):
         read_lock(lock)
