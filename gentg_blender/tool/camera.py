@@ -156,7 +156,7 @@ def _load_movie(video: Path, made: Transaction) -> bpy.types.Image:
     except RuntimeError as error:
         raise GentgError("not_a_video", "Blender cannot read the clip.", file=video,
                          hint="Import without the clip behind the camera.") from error
-    if image.source != "MOVIE":
-        raise GentgError("not_a_video", "Blender does not take the file for a video.", file=video,
+    if image.source != "MOVIE" or 0 in image.size:  # a size of 0 is how it says that it could not read
+        raise GentgError("not_a_video", "Blender cannot read the clip as a video.", file=video,
                          hint="Import without the clip behind the camera.")
     return image

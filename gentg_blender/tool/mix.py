@@ -29,13 +29,16 @@ def has_before(ob: bpy.types.Object | None) -> bool:
 def get_mix(ob: bpy.types.Object) -> float | None:
     """The amount of correction, 0 to 1; None while the plain corrected action plays."""
     strip = _strip(ob.animation_data, AFTER_TRACK) if ob.animation_data else None
-    return None if strip is None else strip.influence
+    if strip is None:
+        return None
+    return float(strip.fcurves.find("influence").evaluate(bpy.context.scene.frame_current))
 
 
 def set_mix(ob: bpy.types.Object, amount: float) -> None:
     """Play `amount` of the corrected motion over the uncorrected one: 0 is before, 1 is after.
 
-    Raises GentgError("bad_request") when `ob` has no uncorrected motion, or no action of its own.
+    Raises GentgError("bad_request") when `ob` has no uncorrected motion or no action of its own,
+    or when an animator keyed the influence.
     """
     if not 0.0 <= amount <= 1.0:
         raise GentgError("bad_request", "The mix lies between 0 and 1.")
@@ -49,10 +52,21 @@ def set_mix(ob: bpy.types.Object, amount: float) -> None:
             raise GentgError("bad_request", f"{ob.name} has no action to mix.",
                              hint="Assign its corrected action again.")
         strip = _add_track(data, AFTER_TRACK, data.action).strips[0]
-        strip.use_animated_influence = True  # otherwise Blender computes the influence itself
+        strip.use_animated_influence = True
         data.action = None
+    # Blender computes a strip's influence from its blends unless it is animated, so that a
+    # constant one is a curve with a single key
+    keys = strip.fcurves.find("influence").keyframe_points
+    if len(keys) > 1:
+        raise GentgError("bad_request", f"The mix of {ob.name} is animated.",
+                         hint="Edit the keys of the strip's influence in the NLA editor, or delete them.")
+    if len(keys) == 1:
+        keys[0].co.y = amount
+    else:
+        keys.insert(strip.frame_start, amount)
+    strip.fcurves.find("influence").update()
     data.nla_tracks[BEFORE_TRACK].mute = False
-    strip.influence = amount
+    ob.update_tag()
 
 
 def clear_mix(ob: bpy.types.Object) -> None:
@@ -66,6 +80,7 @@ def clear_mix(ob: bpy.types.Object) -> None:
     data.nla_tracks[BEFORE_TRACK].mute = True
     data.action = action
     data.action_slot = slot
+    ob.update_tag()
 
 
 def _add_track(data: bpy.types.AnimData, name: str, action: bpy.types.Action) -> bpy.types.NlaTrack:
