@@ -17,7 +17,8 @@ from gentg_blender.core.skeleton import FEET, JOINT_MIRROR, LIMB_INDEX, NUM_JOIN
 from inference_backend.networks.normalise import CONDITIONS, TYPICAL_SPREAD, Normalised
 from inference_backend.networks.blocks import NUM_LIMBS, NUM_TOKENS, GraphBlock, TimeBlock, rotary_table
 
-NUM_FAMILIES = 5
+# Detector families by the order of their embedding, which never changes.
+FAMILIES = ("coco17", "halpe26", "wholebody133", "blazepose33", "h36m17")
 POINT_FEATURES = 5  # x, y, velocity x, y, confidence
 LIMB_FEATURES = 6  # direction x, y, its velocity x, y, log length, confidence
 
@@ -67,7 +68,7 @@ class TGT(nn.Module):
         self.space = nn.ModuleList(GraphBlock(c.d_space, c.space_heads, c.graph_bias) for _ in range(c.space_layers))
         self.gather = nn.Linear(NUM_TOKENS * c.d_space, c.d_time)
         self.condition_in = nn.Linear(CONDITIONS, c.d_time)
-        self.family_embedding = nn.Embedding(NUM_FAMILIES + 1, c.d_time)  # the last one: unknown
+        self.family_embedding = nn.Embedding(len(FAMILIES) + 1, c.d_time)  # the last one: unknown
         nn.init.normal_(self.family_embedding.weight, std=0.02)
         self.time = nn.ModuleList(TimeBlock(c.d_time, c.time_heads) for _ in range(c.time_layers))
         self.time_norm = nn.LayerNorm(c.d_time)
@@ -113,7 +114,7 @@ class TGT(nn.Module):
         return h + absent[..., None] * self.absent_embedding
 
     def forward(self, x: Normalised, times: torch.Tensor, family: torch.Tensor, causal: bool = False) -> TGTOutput:
-        """`times` (B, T) seconds; `family` (B,) detector family, NUM_FAMILIES = unknown.
+        """`times` (B, T) seconds; `family` (B,) detector family, len(FAMILIES) = unknown.
 
         `causal` lets no frame see later ones, for live use.
         """

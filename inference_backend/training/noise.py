@@ -14,10 +14,10 @@ import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINTS, MAIN_JOINTS, NUM_JOINTS
+from inference_backend.networks.tgt import FAMILIES
 from inference_backend.training.bodies import MIRROR, PARENTS
 
-# The joints a detector family cannot report (by name without the side). The order is that of the
-# networks' family embedding and never changes.
+# The joints a detector family cannot report (by name without the side).
 _HANDS, _FEET = ("index", "pinky", "thumb"), ("heel", "foot_index", "small_toe")
 _ABSENT: dict[str, tuple[str, ...]] = {
     "coco17": ("spine", "chest", "head_top", *_HANDS, *_FEET),
@@ -26,7 +26,6 @@ _ABSENT: dict[str, tuple[str, ...]] = {
     "blazepose33": ("spine", "chest", "head_top", "small_toe"),
     "h36m17": tuple({n.removeprefix("l_").removeprefix("r_") for n in JOINTS if n not in MAIN_JOINTS}),
 }
-FAMILIES: tuple[str, ...] = tuple(_ABSENT)
 
 
 def _table(values: dict[str, float], default: float) -> torch.Tensor:
@@ -101,6 +100,13 @@ _PARTS = torch.stack(
     [_chain("l", _ARM), _chain("r", _ARM), _chain("lr", _LEG), _chain("l", _LEG), _chain("r", _LEG),
      _chain("lr", {k: v for k, v in _LEG.items() if k not in ("hip", "knee")}), _chain("lr", _ARM)]
 )  # (parts, 35)  # fmt: skip
+
+
+def body_parts(device: torch.device) -> torch.Tensor:
+    """(7, 35): positive where a joint belongs to a part (arms, legs) that is hidden together."""
+    return _PARTS.to(device)
+
+
 _SWAPS = torch.stack([_PARTS[6] > 0, _PARTS[2] > 0, OUTWARD != 0])  # arms, legs, everything
 
 
@@ -216,7 +222,7 @@ def detect(filmed, times: torch.Tensor, config, g: torch.Generator, family: torc
 
     # Things in the way: a chain of joints is guessed (strays together) or missing.
     part = torch.randint(len(_PARTS), (b,), generator=g, device=device)
-    chain = _PARTS.to(device)[part]  # (B, 35)
+    chain = body_parts(device)[part]  # (B, 35)
     covered = _bursts(times, 0.3, 2.0, g) & ((rand(b) < config.occlusion) & (clean == 0))[:, None]
     covered = covered[:, :, None] & (chain > 0)[:, None]
     missing_kind = (rand(b) < 0.35)[:, None, None]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from inference_backend.networks.normalise import normalise
-from inference_backend.networks.tgt import TGT
+from inference_backend.networks.tgt import FAMILIES, TGT
 from inference_backend.training import bodies
 from inference_backend.training.config import GeneratorConfig, TrainConfig
 from inference_backend.training.generator import Batch, Generator
@@ -36,9 +36,7 @@ def mean_lengths(clips: list[MotionClip]) -> torch.Tensor:
 def family_for(batch: Batch, g: torch.Generator) -> torch.Tensor:
     """The batch's detector families with some replaced by `unknown`."""
     hide = torch.rand(len(batch.family), generator=g, device=batch.family.device) < UNKNOWN_FAMILY
-    from inference_backend.networks.tgt import NUM_FAMILIES
-
-    return torch.where(hide, NUM_FAMILIES, batch.family)
+    return torch.where(hide, len(FAMILIES), batch.family)
 
 
 def quick_figures(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
