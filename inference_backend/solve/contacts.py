@@ -1,0 +1,53 @@
+"""When each heel and toe is planted: the network's probability fused with speed and height."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .smoothing import local_fit, runs
+
+STILL_SPEED = 0.30  # m/s: as likely planted as not
+FLOOR_REACH = 0.06  # metres above the floor: the same
+ENTER, STAY = 1.0, -0.5  # evidence that starts a contact, and that keeps one (hysteresis)
+SHORTEST = 0.10  # seconds; shorter contacts are none
+SHORTEST_BREAK = 0.07  # seconds; shorter breaks within a contact are closed
+_SPEED_WINDOW = 0.12  # seconds over which speed is measured
+_LOGIT_LIMIT = 3.0
+
+
+def planted_feet(
+    feet: np.ndarray,
+    foot_height: np.ndarray,
+    probability: np.ndarray,
+    times: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Contacts (T, C) bool. feet (T, C, 3) world metres with the floor at 0, foot_height (C,) of
+    the points above the sole, probability (T, C), times (T,) seconds, seen (T,).
+
+    A contact is a stretch whose evidence never falls below STAY and somewhere exceeds ENTER, which
+    is hysteresis without a direction in time.
+    """
+    _, velocity = local_fit(feet, times, _SPEED_WINDOW, seen)
+    speed = np.linalg.norm(velocity, axis=-1)
+    height = feet[..., 2] - foot_height
+    clipped = np.clip(probability, 1e-4, 1.0 - 1e-4)
+    evidence = np.clip(np.log(clipped / (1.0 - clipped)), -_LOGIT_LIMIT, _LOGIT_LIMIT)
+    evidence = evidence + np.maximum(1.5 * (1.0 - speed / STILL_SPEED), -4.0)
+    evidence = evidence + np.maximum(np.minimum(1.0 - height / FLOOR_REACH, 0.5), -4.0)
+
+    spacing = float(np.median(np.diff(times))) if len(times) > 1 else SHORTEST
+    planted = np.zeros(evidence.shape, bool)
+    for part in range(evidence.shape[1]):
+        stays = (evidence[:, part] > STAY) & seen
+        for start, stop in runs(stays):
+            if (evidence[start:stop, part] > ENTER).any():
+                planted[start:stop, part] = True
+        for start, stop in runs(~planted[:, part]):
+            inner = start > 0 and stop < len(times)
+            if inner and times[stop] - times[start - 1] <= SHORTEST_BREAK + spacing and seen[start:stop].all():
+                planted[start:stop, part] = True
+        for start, stop in runs(planted[:, part]):
+            if times[stop - 1] - times[start] + spacing < SHORTEST:
+                planted[start:stop, part] = False
+    return planted

@@ -1,0 +1,94 @@
+"""Zero-phase smoothing in seconds at irregular timestamps, never across gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gentg_blender.core.rotations import normalize, quat_continuous, quat_slerp
+
+_FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
+
+
+def runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """Half-open (start, stop) of each stretch of True in `mask` (T,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
+
+
+def local_fit(
+    values: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Value and time derivative of a local quadratic fit around every frame.
+
+    values (T, ...), times (T,) seconds, seen (T,) bool; `seconds` is the full width at half
+    maximum of the Gaussian kernel. Symmetric in time, so nothing lags, and quadratic, so peaks
+    keep most of their height (Cleveland 1979; Savitzky-Golay for uneven times). A stretch of
+    one frame, and `seconds` of 0, give the values back and central differences.
+    """
+    flat = values.reshape(len(values), -1)
+    smooth, slope = flat.astype(np.float64), np.zeros(flat.shape)
+    for start, stop in runs(seen):
+        if stop - start < 2:
+            continue
+        t = times[start:stop]
+        if seconds <= 0.0:
+            slope[start:stop] = np.gradient(flat[start:stop], t, axis=0)
+            continue
+        sigma = seconds / _FWHM
+        spacing = max(float(np.min(np.diff(t))), 1e-3)
+        reach = min(int(np.ceil(2.5 * sigma / spacing)), stop - start - 1)
+        reach = max(reach, 1)
+        own = np.arange(stop - start)
+        at = own[:, None] + np.arange(-reach, reach + 1)
+        inside = (at >= 0) & (at < stop - start)
+        at = np.clip(at, 0, stop - start - 1)
+        tau = (t[at] - t[:, None]) / sigma
+        weight = np.where(inside, np.exp(-0.5 * tau**2), 0.0)
+        moment = [np.sum(weight * tau**k, axis=1) for k in range(5)]
+        normal = np.empty((len(own), 3, 3))
+        for a in range(3):
+            for b in range(3):
+                normal[:, a, b] = moment[a + b]
+        # A light ridge on slope and curvature: few samples give a straight or flat fit.
+        normal[:, 1, 1] += 1e-3 * moment[0]
+        normal[:, 2, 2] += 1e-2 * moment[0]
+        wanted = np.zeros((len(own), 3, 2))
+        wanted[:, 0, 0] = wanted[:, 1, 1] = 1.0
+        solution = np.linalg.solve(normal, wanted)
+        basis = np.stack([np.ones_like(tau), tau, tau**2], axis=-1)
+        kernel = weight[..., None] * (basis @ solution)
+        part = flat[start:stop].astype(np.float64)
+        new, new_slope = np.zeros_like(part), np.zeros_like(part)
+        for column in range(at.shape[1]):
+            neighbour = part[at[:, column]]
+            new += kernel[:, column, :1] * neighbour
+            new_slope += kernel[:, column, 1:] * neighbour
+        smooth[start:stop], slope[start:stop] = new, new_slope / sigma
+    return smooth.reshape(values.shape), slope.reshape(values.shape)
+
+
+def smooth_rotations(q: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray) -> np.ndarray:
+    """`local_fit` on quaternions (T, ..., 4) made continuous in sign; exact for slow turns, and for
+    fast ones right in direction, since the kernel is symmetric."""
+    if seconds <= 0.0:
+        return q.copy()
+    return normalize(local_fit(quat_continuous(q), times, seconds, seen)[0])
+
+
+def fill_gaps(values: np.ndarray, times: np.ndarray, seen: np.ndarray, *, rotation: bool) -> np.ndarray:
+    """Replace unseen frames by interpolation between the seen ones around them, ends held.
+
+    values (T, ...); quaternions on the last axis where `rotation`. At least one frame is seen.
+    """
+    if seen.all():
+        return values
+    known = np.flatnonzero(seen)
+    right = np.clip(np.searchsorted(known, np.arange(len(values))), 0, len(known) - 1)
+    left = np.clip(np.searchsorted(known, np.arange(len(values)), side="right") - 1, 0, len(known) - 1)
+    a, b = known[left], known[right]
+    span = times[b] - times[a]
+    u = np.where(span > 0, (times - times[a]) / np.where(span > 0, span, 1.0), 0.0)
+    u = np.clip(u, 0.0, 1.0).reshape((-1,) + (1,) * (values.ndim - 1))
+    if rotation:
+        return quat_slerp(values[a], values[b], np.broadcast_to(u[..., 0], values.shape[:-1]))
+    return values[a] * (1.0 - u) + values[b] * u

@@ -1,0 +1,226 @@
+"""The solver's entry: free joints with uncertainty -> one rigid, level, grounded animation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from gentg_blender.core.contract import EstimateSettings, GentgError
+from gentg_blender.core.kinematics import PosedBones, forward_kinematics, local_rotations
+from gentg_blender.core.rotations import matrix_to_quat, quat_continuous, quat_multiply, quat_rotate
+from gentg_blender.core.skeleton import BONE_PARENTS, FEET, JOINT_INDEX, JOINT_PARENTS, JOINTS
+from inference_backend.lifting.lifted import Lifted
+
+from .contacts import planted_feet
+from .foot_lock import lock_feet
+from .limb_lengths import clip_lengths
+from .orientation import bone_rotations, hips_rotation
+from .rest_pose import RestPose, build_rest_pose
+from .rigid_fit import Picture, fit_limbs
+from .root_path import place_root, smooth_path
+from .smoothing import fill_gaps, local_fit, runs, smooth_rotations
+from .world import floor_height, level_by_feet, world_rotation
+
+Report = Callable[[str, int, "int | None"], None]
+
+_CHUNK = 1024  # frames fitted at once: bounds memory on long clips
+_BODY_SAMPLE = 3000  # frames that the body's shape is measured on
+_SIGMA_FLOOR = 0.01  # metres: no joint counts as more certain
+_FEET_AT = np.array([JOINT_INDEX[n] for n in FEET])
+_TRUNK = np.isin(JOINTS, ("pelvis", "spine", "l_hip", "r_hip"))
+
+# Limbs whose length is the same in every frame: all but ankle to toe tip, which bends at the ball.
+LIMB_EDGES: tuple[tuple[str, str], ...] = tuple(
+    (JOINTS[p], n)
+    for n, p in zip(JOINTS, JOINT_PARENTS, strict=True)
+    if p >= 0 and not n.endswith("foot_index")
+)
+
+
+class Track(Protocol):
+    """What the solver reads of keypoints.track.KeypointTrack."""
+
+    keypoints: np.ndarray  # (T, 35, 3) px and confidence
+    timestamps: np.ndarray  # (T,) seconds
+    seen: np.ndarray  # (T,) bool
+
+
+@dataclass
+class Solved:
+    """core.contract.Capture's solved part; shapes, units and axes as there."""
+
+    xyz: np.ndarray
+    xyz_camera: np.ndarray
+    sigma: np.ndarray
+    rest_head: np.ndarray
+    rest_tail: np.ndarray
+    rest_rotation: np.ndarray
+    local_rotation: np.ndarray
+    root: np.ndarray
+    limb_names: np.ndarray
+    limb_lengths: np.ndarray
+    contacts: np.ndarray
+    R: np.ndarray
+    t: np.ndarray
+    standing_height: float  # metres, of the rest pose, crown above soles
+    warnings: list[str] = field(default_factory=list)
+
+
+def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSettings, report: Report) -> Solved:
+    """Lengths, rigid fit, path, rotations, smoothing, contacts and foot lock, in that order.
+
+    K (3, 3) of the pixels in `track`. The camera is taken to stand still. Raises
+    GentgError("no_person") if no frame was seen, ValueError if shapes disagree.
+    """
+    times = np.asarray(track.timestamps, dtype=np.float64)
+    seen = np.asarray(track.seen, dtype=bool)
+    frames = len(lifted)
+    if len(times) != frames or len(seen) != frames or len(track.keypoints) != frames:
+        raise ValueError(f"{frames} lifted frames, but {len(track.keypoints)} of keypoints")
+    if not seen.any():
+        raise GentgError("no_person", "No frame shows a person well enough to animate.",
+                         hint="Choose another part of the clip, or one in which the person is larger.")
+    warnings: list[str] = []
+
+    rest, scale = _body(lifted, seen, settings.height)
+    x, root, information = _fit(lifted, track, K, rest, scale, report)
+
+    R = world_rotation(lifted.gravity)
+    sigma = lifted.sigma * scale
+    rotation = bone_rotations(x @ R, sigma, rest, times, seen)
+    rotation = smooth_rotations(rotation, times, settings.smoothing, seen)
+
+    height = rest.joints[_FEET_AT, 2]
+    trusted = np.where(lifted.contacts > 0.5, lifted.contacts, 0.0) * seen[:, None]
+    path = _path(rest, rotation, root, information, R, trusted, times, seen)
+
+    # Level the world on the feet, then put the floor at zero under them.
+    feet = _feet(rest, rotation, path)
+    tilt = _tilt(feet - [0.0, 0.0, 1.0] * height[:, None], trusted)
+    R = R @ tilt.T
+    rotation = quat_multiply(matrix_to_quat(tilt), rotation)
+    path = _path(rest, rotation, root, information, R, trusted, times, seen)
+    path = local_fit(path, times, settings.smoothing, seen)[0]
+    floor, grounded = floor_height(_feet(rest, rotation, path), height, trusted, seen)
+    if not grounded:
+        warnings.append("No foot was seen on the ground: the floor is set to the lowest foot.")
+    first = int(np.argmax(seen))
+    origin = np.array([path[first, 0], path[first, 1], floor])
+    if grounded:
+        path = _path(rest, rotation, root, information, R, trusted, times, seen, origin=origin)
+        path = local_fit(path, times, settings.smoothing, seen)[0]
+    else:
+        path = path - origin
+
+    contacts = planted_feet(_feet(rest, rotation, path), height, lifted.contacts, times, seen)
+    report("solve", frames, frames)
+    if settings.foot_lock:
+        rotation, path, contacts = lock_feet(rest, rotation, path, contacts, times, seen)
+
+    local = local_rotations(rest.rotation, BONE_PARENTS, rotation)
+    local = quat_continuous(fill_gaps(local, times, seen, rotation=True))
+    path = fill_gaps(path, times, seen, rotation=False)
+    xyz = joints_of(rest, _pose(rest, local, path))
+    t = R @ origin
+    lengths = np.array([np.linalg.norm(rest.point(a) - rest.point(b)) for a, b in LIMB_EDGES])
+    return Solved(
+        xyz=xyz,
+        xyz_camera=xyz @ R.T + t,
+        sigma=sigma,
+        rest_head=rest.head,
+        rest_tail=rest.tail,
+        rest_rotation=rest.rotation,
+        local_rotation=local,
+        root=path,
+        limb_names=np.array([f"{a}-{b}" for a, b in LIMB_EDGES]),
+        limb_lengths=lengths,
+        contacts=contacts,
+        R=R,
+        t=t,
+        standing_height=rest.standing_height,
+        warnings=warnings,
+    )
+
+
+def joints_of(rest: RestPose, pose: PosedBones) -> np.ndarray:
+    """All 35 joints (T, 35, 3), each carried rigidly by its bone."""
+    return pose.head[:, rest.carrier] + quat_rotate(
+        pose.rotation[:, rest.carrier], np.broadcast_to(rest.offset, (len(pose.head), *rest.offset.shape))
+    )
+
+
+def _pose(rest: RestPose, local: np.ndarray, root: np.ndarray) -> PosedBones:
+    return forward_kinematics(rest.head, rest.tail, rest.rotation, BONE_PARENTS, local, root)
+
+
+def _feet(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Heels and toe tips (T, 4, 3) in FEET order."""
+    local = local_rotations(rest.rotation, BONE_PARENTS, rotation)
+    return joints_of(rest, _pose(rest, local, root))[:, _FEET_AT]
+
+
+def _body(lifted: Lifted, seen: np.ndarray, height: float | None) -> tuple[RestPose, float]:
+    """The rest pose, and the factor between the network's metres and ours."""
+    at = np.flatnonzero(seen)
+    at = at[np.linspace(0, len(at) - 1, min(len(at), _BODY_SAMPLE)).astype(int)]
+    joints, sigma = lifted.joints[at], lifted.sigma[at]
+    lengths = clip_lengths(joints, sigma, lifted.sigma_xyz[at], lifted.edge_lengths)
+    rest = build_rest_pose(lengths, joints, sigma)
+    if height is None:
+        return rest, 1.0
+    scale = height / rest.standing_height
+    for _ in range(3):  # the crown's allowance does not scale: a few rounds make the height exact
+        rest = build_rest_pose(lengths * scale, joints, sigma)
+        scale *= height / rest.standing_height
+    return build_rest_pose(lengths * scale, joints, sigma), scale
+
+
+def _fit(
+    lifted: Lifted, track: Track, K: np.ndarray, rest: RestPose, scale: float, report: Report
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rigid joints from the pelvis (T, 35, 3), pelvis (T, 3) and its information, camera axes."""
+    frames = len(lifted)
+    lengths = np.linalg.norm(rest.joints - rest.joints[np.maximum(JOINT_PARENTS, 0)], axis=-1)
+    x, root = np.empty((frames, len(JOINTS), 3)), np.empty((frames, 3))
+    information = np.empty((frames, 3, 3))
+    picture = Picture(np.asarray(track.keypoints, dtype=np.float64), np.asarray(K, dtype=np.float64))
+    trunk_at = np.flatnonzero(_TRUNK)
+    for start in range(0, frames, _CHUNK):
+        report("solve", start, frames)
+        part = slice(start, min(start + _CHUNK, frames))
+        view = picture.part(part)
+        joints, prior_root = lifted.joints[part] * scale, lifted.root[part] * scale
+        sigma = np.maximum(lifted.sigma[part] * scale, _SIGMA_FLOOR)
+        sureness = np.maximum(lifted.sigma_xyz[part] * scale, _SIGMA_FLOOR) ** -2
+        place, _ = place_root(joints, sigma, prior_root, view)
+        mean = place[:, None] + joints
+        fitted = fit_limbs(mean, mean, sureness, lengths, view)
+        # The pelvis is one rigid piece: set hips and spine, then fit the limbs that hang on it.
+        hips = hips_rotation(fitted, rest, sigma)
+        fitted[:, trunk_at] = place[:, None] + (rest.joints[trunk_at] - rest.joints[0]) @ np.swapaxes(hips, -1, -2)
+        fitted = fit_limbs(fitted, mean, sureness, lengths, view, frozen=_TRUNK, steps=2)
+        x[part] = fitted - fitted[:, :1]
+        root[part], information[part] = place_root(x[part], sigma, prior_root, view)
+    return x, root, information
+
+
+def _path(rest, rotation, root, information, R, planted, times, seen, origin=None) -> np.ndarray:
+    """The smooth path in the world of R; with `origin` (3,) that point becomes zero and planted feet
+    are drawn to the floor."""
+    feet = _feet(rest, rotation, np.zeros_like(root))
+    place = root @ R - (0.0 if origin is None else origin)
+    level = None if origin is None else rest.joints[_FEET_AT, 2]
+    return smooth_path(place, R.T @ information @ R, feet, planted, times, seen, level)
+
+
+def _tilt(soles: np.ndarray, planted: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) that levels the mean places (each stance of each foot part counts once)."""
+    points, weights = [], []
+    for part in range(planted.shape[1]):
+        for start, stop in runs(planted[:, part] > 0.5):
+            points.append(soles[start:stop, part].mean(0))
+            weights.append(planted[start:stop, part].mean())
+    return level_by_feet(np.array(points).reshape(-1, 3), np.array(weights))
