@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import platform
@@ -99,23 +98,21 @@ def _device() -> list[Check]:
     return checks
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _models() -> list[Check]:
-    from inference_backend.weights import check_weights
+    from inference_backend.lifting.weights import load_weights, sha256_of
 
     checks = []
-    for name, digest, problem in check_weights():
-        checks.append(Check(f"model {name}", "fail" if problem else "ok", problem or f"sha256 {digest}",
-                            "Restore the file from the repository or install the extension again." if problem else ""))
+    for kind in ("tgt", "gpc"):
+        try:
+            checks.append(Check(f"model {kind}", "ok", f"sha256 {load_weights(kind).sha256}"))
+        except GentgError as error:
+            checks.append(Check(f"model {kind}", "fail", f"{error.message} ({error.file})", error.hint))
     found = importlib.util.find_spec("mediapipe")
     folder = Path(next(iter(found.submodule_search_locations))) / "modules" if found else Path("missing")
     for part in ("pose_detection/pose_detection.tflite", "pose_landmark/pose_landmark_full.tflite"):
         path = folder / part
         if path.is_file():
-            checks.append(Check(f"model {path.name}", "ok", f"sha256 {_sha256(path)}"))
+            checks.append(Check(f"model {path.name}", "ok", f"sha256 {sha256_of(path)}"))
         else:
             checks.append(Check(f"model {path.name}", "fail", "missing from the mediapipe package", _MEND))
     return checks

@@ -1,11 +1,11 @@
-"""The files that one estimate writes: checked before the work, all there afterwards or none of them."""
+"""The files that one estimate writes: checked before the work, whole afterwards or not there."""
 
 from __future__ import annotations
 
 import errno
 import os
 import tempfile
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from gentg_blender.core.contract import GentgError, os_error
@@ -23,9 +23,9 @@ class Outputs:
     blend: Path | None = None
     fbx: Path | None = None
 
-    def wanted(self) -> dict[str, Path]:
-        """Name -> path of those that are wanted."""
-        return {f.name: p for f in fields(self) if (p := getattr(self, f.name)) is not None}
+    def wanted(self, *names: str) -> dict[str, Path]:
+        """Name -> path of those that are wanted, of all or of `names` only."""
+        return {f.name: p for f in fields(self) if (p := getattr(self, f.name)) is not None and (not names or f.name in names)}
 
     def check(self, *sources: Path) -> None:
         """Raises GentgError("bad_request") for wrong suffixes, double use and overwriting a source."""
@@ -40,20 +40,21 @@ class Outputs:
 
 
 class staged:
-    """Context manager over `Outputs`: yields temporary ones beside them, moved into place together at the end.
+    """Context manager over files to write: yields temporary paths beside them, moved into place together at the end.
 
-    The temporary files are made on entering, so that a folder without permission is found before the work.
-    On any error, Ctrl-C included, no file and no folder made here is left behind. Raises GentgError.
+    `files` and what is yielded map a name to a path. Writing is tried on entering, so that a folder without
+    permission is found before the work. On any error, Ctrl-C included, no file and no folder made here is left
+    behind. Raises GentgError.
     """
 
-    def __init__(self, outputs: Outputs):
-        self.outputs = outputs
+    def __init__(self, files: dict[str, Path]):
+        self.files = files
+        self.temporary: dict[str, Path] = {}
         self._folders: list[Path] = []  # made here, outermost first
 
-    def __enter__(self) -> Outputs:
-        self.temporary: dict[str, Path] = {}
+    def __enter__(self) -> dict[str, Path]:
         try:
-            for name, path in self.outputs.wanted().items():
+            for name, path in self.files.items():
                 try:
                     self._make_folder(path.parent)
                     handle, temporary = tempfile.mkstemp(prefix=".gentg-", suffix=path.suffix, dir=path.parent)
@@ -61,36 +62,37 @@ class staged:
                     raise os_error(error, path) from error
                 os.close(handle)
                 self.temporary[name] = Path(temporary)
-                os.unlink(temporary)  # Blender would keep a backup of a file that exists
+                os.unlink(temporary)  # programs make backups of files that exist
         except BaseException:
             self._clean_up()
             raise
-        return replace(self.outputs, **self.temporary)
+        return dict(self.temporary)
 
     def __exit__(self, kind, error, trace) -> bool:
         if error is None:
             try:
-                umask = os.umask(0)
-                os.umask(umask)
-                for name, temporary in self.temporary.items():
-                    path = getattr(self.outputs, name)
-                    if not temporary.is_file():
-                        raise GentgError("internal", f"The {name} output was not made.", file=path)
-                    os.chmod(temporary, 0o666 & ~umask)
-                for name, temporary in self.temporary.items():
-                    path = getattr(self.outputs, name)
-                    try:
-                        os.replace(temporary, path)
-                    except OSError as failure:
-                        raise os_error(failure, path) from failure
+                self._move()
             except BaseException:
                 self._clean_up()
                 raise
             return False
         self._clean_up()
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise os_error(error, self.outputs.capture) from error
+            raise os_error(error, next(iter(self.files.values()))) from error
         return False
+
+    def _move(self) -> None:
+        umask = os.umask(0)
+        os.umask(umask)
+        for name, temporary in self.temporary.items():
+            if not temporary.is_file():
+                raise GentgError("internal", f"The {name} output was not made.", file=self.files[name])
+        for name, temporary in self.temporary.items():
+            try:
+                os.chmod(temporary, 0o666 & ~umask)
+                os.replace(temporary, self.files[name])
+            except OSError as failure:
+                raise os_error(failure, self.files[name]) from failure
 
     def _make_folder(self, folder: Path) -> None:
         missing = []

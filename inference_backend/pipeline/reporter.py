@@ -16,11 +16,10 @@ INTERVAL = 0.1  # seconds between two progress messages of one stage
 
 @dataclass
 class StageTime:
-    """What one stage took: wall and CPU seconds (all threads of the process) and frames done."""
+    """What one stage took: wall and CPU seconds, the latter of all threads of the process."""
 
     wall: float = 0.0
     cpu: float = 0.0
-    frames: int = 0
 
 
 class Reporter:
@@ -48,7 +47,6 @@ class Reporter:
         self.check()
         first = stage != self._stage
         self._account(stage)
-        self.times[stage].frames = max(self.times[stage].frames, done)
         now = time.perf_counter()
         if self._listener and (first or done == total or now - self._told >= INTERVAL):
             self._told = now
@@ -71,7 +69,7 @@ class Reporter:
             self._account(stage)
         self.check()
 
-    def finish(self) -> dict[str, dict[str, float | int]]:
+    def finish(self) -> dict[str, dict[str, float]]:
         """Close the current stage; timings ready for `Capture.meta`."""
         self._account(None)
         return {name: asdict(t) for name, t in self.times.items()}

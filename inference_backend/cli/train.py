@@ -1,0 +1,50 @@
+"""gentg train: train a network, resuming an interrupted run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .terminal import Terminal, with_terminal
+
+HELP = """\
+Train a network on motion capture: the run's folder holds its checkpoint and TensorBoard log.
+
+An interrupted run goes on where it stopped when the same command is given again. Settings stand in a YAML file
+(configs/train/) and can be overridden: gentg train tgt --config configs/train/tgt_cpu.yaml optim.minutes=10.
+On several GPUs: torchrun --nproc-per-node N -m inference_backend train ..."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=("tgt", "gpc", "e2e", "baseline"), help="what to train")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings that replace the file's")
+    parser.add_argument("--config", type=Path, metavar="YAML", help="settings; without it the defaults of the code")
+    parser.add_argument("--ship", type=Path, metavar="DIR", help="afterwards write the weights and their hashes there")
+    parser.add_argument("--profile", type=Path, metavar="FILE", help="time 5 steps with PyTorch's profiler, write its "
+                        "table there, and stop")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    return with_terminal("train", lambda terminal: _run(args, terminal))
+
+
+def _run(args: argparse.Namespace, terminal: Terminal) -> int:
+    from inference_backend.training import builders
+    from inference_backend.training.config import load_config
+    from inference_backend.training.ship import ship
+
+    config = load_config(args.config, [*args.overrides, f"kind={args.kind}"])
+    runner = builders.build(config)
+    if args.profile:
+        args.profile.write_text(builders.profile(runner), encoding="utf-8")
+        terminal.say(f"Profile: {args.profile}")
+        return 0
+    if runner.step:
+        terminal.say(f"Going on at step {runner.step}.")
+    figures = runner.run()
+    terminal.say(f"{config.name}: {runner.step} steps in {runner.seconds / 60:.1f} minutes. "
+                 + ", ".join(f"{k} {v:.4g}" for k, v in figures.items()))  # fmt: skip
+    if args.ship:
+        for name, digest in ship(runner.folder, args.ship, Path(config.data.motion)).items():
+            terminal.say(f"{name}.safetensors {digest}")
+    return 0

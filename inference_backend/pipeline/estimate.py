@@ -1,0 +1,287 @@
+"""From a clip or keypoints to a capture file: the stages in order, with cache, progress and timings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gentg_blender.core.contract import Capture, EstimateSettings, GentgError, save_capture
+from inference_backend import __version__
+
+from .cache import Cache, key_of
+from .camera import Intrinsics, intrinsics
+from .outputs import Outputs, staged
+from .reporter import Reporter, peak_memory
+
+if TYPE_CHECKING:  # these import torch, cv2 or av, which `hello` must not wait for
+    from inference_backend.keypoints.track import KeypointTrack
+    from inference_backend.lifting.lifter import LiftResult
+    from inference_backend.video.probe import VideoInfo
+    from inference_backend.video.sequence import ImageSequence
+
+_log = logging.getLogger(__name__)
+# What a lift depends on; other settings only concern the solver and need no new lift.
+_LIFT_SETTINGS = ("quality", "correction", "seed", "runtime", "device")
+
+
+def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
+    """The clip, or the image sequence that it is a picture or the pattern of. Raises GentgError."""
+    from inference_backend.video.sequence import IMAGE_SUFFIXES, ImageSequence
+
+    if sequence_fps is not None:
+        return ImageSequence.find(clip, sequence_fps)
+    if clip.suffix.lower() in IMAGE_SUFFIXES:
+        raise GentgError("bad_request", "This is a picture, not a video.", file=clip,
+                         hint="For an image sequence give its frame rate: --sequence-fps FPS")
+    return clip
+
+
+class Estimator:
+    """Runs estimates one after another; detector and networks stay loaded between them."""
+
+    def __init__(self) -> None:
+        self._detector: tuple[str, Any] | None = None
+        self._lifter: tuple[tuple, Any] | None = None
+
+    def estimate(
+        self, clip: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter, *,
+        use_cache: bool = True, sequence_fps: float | None = None, blender: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """One clip; returns the `result` of docs/contract.md. Raises GentgError, writing nothing."""
+        settings.check()
+        outputs.check(clip)
+        with _about(clip):
+            return self._estimate(clip, outputs, settings, report, use_cache, sequence_fps, blender)
+
+    def _estimate(
+        self, clip: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter,
+        use_cache: bool, sequence_fps: float | None, blender: str | None,
+    ) -> dict[str, Any]:  # fmt: skip
+        from inference_backend.video.probe import probe
+
+        found = None
+        if outputs.blend or outputs.fbx:
+            from .blender import find_blender
+
+            found = find_blender(blender)
+        report("probe", 0, 1)
+        source = open_source(clip, sequence_fps)
+        info = probe(source)
+        report("probe", 1, 1)
+        with staged(outputs.wanted("blend", "fbx")) as late:
+            with staged(outputs.wanted("capture", "preview", "still")) as early:
+                run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
+                raw = run.detect(source, info)
+                camera = intrinsics(settings, info.size, info.focal_px)
+                capture = run.to_capture(run.clean(raw), camera)
+                capture.meta["source"] = _source_facts(info)
+                run.write(capture, early["capture"])
+                if outputs.preview or outputs.still:
+                    from inference_backend.preview import render_preview
+
+                    render_preview(source, capture, early.get("preview"), early.get("still"), report)
+            if found:
+                from .blender import make_scene
+
+                make_scene(found, outputs.capture, clip, late.get("blend"), late.get("fbx"), clip.stem, report)
+        return run.summary(capture, outputs)
+
+    def lift_keypoints(
+        self, keypoints: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter, *, use_cache: bool = True
+    ) -> dict[str, Any]:
+        """From a keypoint file; returns the `result` of docs/contract.md. Raises GentgError, writing nothing."""
+        from inference_backend.keypoints.track import load_keypoints
+
+        settings.check()
+        outputs.check(keypoints)
+        with _about(keypoints):
+            report("probe", 0, 1)
+            track = load_keypoints(keypoints)
+            report("probe", 1, 1)
+            camera = intrinsics(settings, track.image_size, None)
+            if track.camera is not None and settings.focal_px is None and settings.fov is None:
+                camera = Intrinsics(track.camera, "file")
+            with staged(outputs.wanted()) as temporary:
+                run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
+                capture = run.to_capture(run.clean(track), camera)
+                capture.meta["source"] = {"path": str(keypoints), "layout": track.layout}
+                run.write(capture, temporary["capture"])
+        return run.summary(capture, outputs)
+
+    def detector(self, settings: EstimateSettings) -> Any:
+        """The loaded 2D detector of these settings."""
+        if self._detector is None or self._detector[0] != settings.detector:
+            from inference_backend.keypoints.detectors import create_detector
+
+            self._detector = (settings.detector, create_detector(settings.detector))
+        return self._detector[1]
+
+    def lifter(self, settings: EstimateSettings) -> Any:
+        """The loaded networks for these settings."""
+        key = tuple(getattr(settings, name) for name in _LIFT_SETTINGS)
+        if self._lifter is None or self._lifter[0] != key:
+            from inference_backend.lifting.lifter import Lifter
+
+            self._lifter = (key, Lifter(settings))
+        return self._lifter[1]
+
+
+class _Run:
+    """The stages of one estimate and what they leave for `meta`."""
+
+    def __init__(self, estimator: Estimator, settings: EstimateSettings, report: Reporter, cache: Cache):
+        self.estimator, self.settings, self.report, self.cache = estimator, settings, report, cache
+        self.cached: list[str] = []
+        self.warnings: list[str] = []
+
+    def detect(self, source: Path | ImageSequence, info: VideoInfo) -> KeypointTrack:
+        """The person's raw keypoints, from the cache if the same content was seen before."""
+        from inference_backend.keypoints.detect import detect_video
+        from inference_backend.keypoints.track import load_track, save_track
+
+        s = self.settings
+        with self.report.loading():
+            detector = self.estimator.detector(s)
+        self.content = _content(source)
+        key = key_of(version=__version__, content=self.content, detector=_identity(detector), start=s.start, end=s.end)
+        return self._through_cache(
+            "detect", key, load_track,
+            lambda: detect_video(source, detector, s.start, s.end, self.report), lambda track, path: save_track(path, track),
+        )  # fmt: skip
+
+    def clean(self, track: KeypointTrack) -> KeypointTrack:
+        """Left and right repaired, jitter removed, on the raw track. Raises GentgError("no_person")."""
+        from inference_backend.keypoints.clean import clean
+
+        self.report("clean", 0, len(track))
+        if not track.seen.any():
+            raise GentgError("no_person", "No person was found in the video.",
+                             hint="The whole person should be in the picture and at least a tenth of its height tall.")
+        cleaned = clean(track)
+        self.report("clean", len(track), len(track))
+        return cleaned
+
+    def lift(self, track: KeypointTrack, camera: Intrinsics) -> LiftResult:
+        """3D by TGT and by TGT with GPC."""
+        s = self.settings
+        key = key_of(
+            version=__version__, weights=_weights_on_disk(), K=camera.K, keypoints=track.keypoints, seen=track.seen,
+            timestamps=track.timestamps, layout=track.layout, size=list(track.image_size),
+            **{name: getattr(s, name) for name in _LIFT_SETTINGS},
+        )  # fmt: skip
+
+        def compute() -> LiftResult:
+            with self.report.loading():
+                lifter = self.estimator.lifter(s)
+            return lifter.lift(track, camera.K, self.report)
+
+        from .lift_entry import load_lift, save_lift
+
+        return self._through_cache("lift", key, load_lift, compute, save_lift)
+
+    def to_capture(self, track: KeypointTrack, camera: Intrinsics) -> Capture:
+        """Lift, solve and assemble; `meta` lacks the source."""
+        from inference_backend.solve.solve import solve
+
+        from .result import assemble
+
+        result = self.lift(track, camera)
+        self.report("solve", 0, len(track))
+        after = solve(result.corrected, track, camera.K, self.settings, self.report)
+        before = after  # nothing was uncertain, or no correction wanted
+        if not np.array_equal(result.tgt.joints, result.corrected.joints):
+            before = solve(result.tgt, track, camera.K, self.settings, self.report)
+        self.warnings += [w for w in (camera.warning, *result.warnings, *after.warnings) if w]
+        capture = assemble(track, camera, before, after)
+        capture.meta = {
+            "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
+            "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout,
+            "weights": result.weights, "warnings": self.warnings, "cached": self.cached,
+        }  # fmt: skip
+        return capture
+
+    def write(self, capture: Capture, path: Path) -> None:
+        """Save with the timings of all stages before this one."""
+        self.report("write", 0, len(capture))
+        capture.meta["timings"] = self.report.finish()
+        save_capture(path, capture)
+        self.report("write", len(capture), len(capture))
+
+    def summary(self, capture: Capture, outputs: Outputs) -> dict[str, Any]:
+        """The `result` of docs/contract.md."""
+        times = capture.timestamps
+        return {
+            "outputs": {name: str(path) for name, path in outputs.wanted().items()},
+            "frames": len(capture), "seen": int(capture.seen.sum()), "duration": float(times[-1] - times[0]),
+            "fps": float(capture.fps), "warnings": self.warnings, "timings": self.report.finish(),
+            "cached": self.cached, "peak_memory": peak_memory(),
+        }  # fmt: skip
+
+    def _through_cache(
+        self, kind: str, key: str, load: Callable[[Path], Any], compute: Callable[[], Any],
+        save: Callable[[Any, Path], Any],
+    ) -> Any:  # fmt: skip
+        value = self.cache.fetch(kind, key, load)
+        if value is not None:
+            self.cached.append(kind)
+            return value
+        value = compute()
+        self.cache.store(kind, key, lambda path: save(value, path))
+        return value
+
+
+@contextmanager
+def _about(file: Path) -> Iterator[None]:
+    """Errors of stages that know no file name get this one."""
+    try:
+        yield
+    except GentgError as error:
+        if error.file is None and error.code not in ("cancelled", "bad_request"):
+            error.file = str(file)
+        raise
+
+
+def _identity(detector: Any) -> dict[str, Any]:
+    """What a cached detection depends on besides the clip."""
+    return {"name": detector.name, "version": detector.version, "hashes": detector.hashes}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape the result."""
+    names = ("numpy", "scipy", "torch", "mediapipe", "av", "opencv-contrib-python-headless", "onnxruntime")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _content(source: Path | ImageSequence) -> str:
+    from inference_backend.video.probe import content_key
+    from inference_backend.video.sequence import ImageSequence
+
+    if isinstance(source, ImageSequence):
+        return key_of(files=[content_key(f) for f in source.files], numbers=list(source.numbers), fps=source.fps)
+    return content_key(source)
+
+
+def _weights_on_disk() -> dict[str, str]:
+    from inference_backend.video.probe import content_key
+
+    folder = Path(__file__).resolve().parents[1] / "weights"
+    return {p.name: content_key(p) for p in sorted(folder.glob("*.safetensors"))}
+
+
+def _source_facts(info: VideoInfo) -> dict[str, Any]:
+    facts = {f.name: getattr(info, f.name) for f in fields(info)}
+    return facts | {"path": str(info.path.absolute()), "image_size": list(facts.pop("size"))}

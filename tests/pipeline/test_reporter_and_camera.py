@@ -1,0 +1,108 @@
+"""Where time goes, how a run is stopped, and which camera is assumed."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from gentg_blender.core.contract import EstimateSettings, GentgError
+from inference_backend.pipeline.camera import focal_px_from_mm, intrinsics
+from inference_backend.pipeline.reporter import Reporter, peak_memory
+
+
+def burn(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+def test_time_belongs_to_the_stage_that_runs():
+    report = Reporter()
+    report("detect", 0, 2)
+    burn(0.1)
+    report("solve", 0, 2)
+    time.sleep(0.1)
+    with report.loading():
+        burn(0.05)
+    report("solve", 2, 2)
+    times = report.finish()
+    assert times["detect"]["cpu"] == pytest.approx(0.1, abs=0.05)
+    assert times["solve"]["wall"] >= 0.1 and times["solve"]["cpu"] < 0.05
+    assert times["load"]["cpu"] == pytest.approx(0.05, abs=0.04)
+
+
+def test_work_of_other_threads_counts_as_cpu_time():
+    report = Reporter()
+    report("detect", 0, 1)
+    threads = [threading.Thread(target=lambda: sum(i * i for i in range(400_000))) for _ in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert report.finish()["detect"]["cpu"] > 0.01
+
+
+def test_listener_hears_first_and_last_and_not_everything():
+    heard = []
+    report = Reporter(lambda *a: heard.append(a))
+    for i in range(1001):
+        report("detect", i, 1000)
+    assert heard[0] == ("detect", 0, 1000) and heard[-1] == ("detect", 1000, 1000)
+    assert len(heard) < 100
+
+
+def test_cancelled_is_raised_by_the_next_report():
+    event = threading.Event()
+    report = Reporter(cancelled=event)
+    report("detect", 0, 1)
+    event.set()
+    with pytest.raises(GentgError) as caught:
+        report("detect", 1, 1)
+    assert caught.value.code == "cancelled"
+
+
+def test_unknown_stage_is_a_bug():
+    with pytest.raises(ValueError, match="unknown stage"):
+        Reporter()("dectect", 0, 1)
+
+
+def test_peak_memory_grows_with_use():
+    before = peak_memory()
+    block = np.ones(60_000_000 // 8)
+    assert peak_memory() - before > 20_000_000 or before > 10 * block.nbytes
+
+
+SIZE = (1080, 1920)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stored", "focal", "origin"),
+    [
+        ({"focal_px": 1500.0}, 1300.0, 1500.0, "given"),
+        ({"fov": math.radians(60)}, 1300.0, 540 / math.tan(math.radians(30)), "field of view"),
+        ({}, 1300.0, 1300.0, "metadata"),
+        ({}, None, math.hypot(*SIZE), "image diagonal"),
+    ],
+)
+def test_the_best_known_focal_length_is_used(settings, stored, focal, origin):
+    camera = intrinsics(EstimateSettings(**settings), SIZE, stored)
+    assert camera.focal_px == pytest.approx(focal) and camera.origin == origin
+    assert camera.K[:2, 2].tolist() == [540, 960]
+    assert bool(camera.warning) == (origin == "image diagonal")
+
+
+def test_field_of_view_spans_the_width():
+    camera = intrinsics(EstimateSettings(fov=1.2), SIZE, None)
+    left = np.linalg.inv(camera.K) @ [0, 960, 1]
+    right = np.linalg.inv(camera.K) @ [1080, 960, 1]
+    angle = math.acos(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+    assert angle == pytest.approx(1.2)
+
+
+def test_lens_in_mm_is_blenders():
+    assert focal_px_from_mm(50, SIZE) == pytest.approx(50 * 1920 / 36)
+    assert focal_px_from_mm(50, SIZE[::-1]) == focal_px_from_mm(50, SIZE)
