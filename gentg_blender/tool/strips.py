@@ -1,0 +1,233 @@
+"""Sequencer strips: which one is meant, what file it shows, and when."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import bpy
+
+from ..core.contract import GentgError
+from ..core.dna import Layout, read_dna
+from ..core.strip import TRANSITION, RetimingKey, StripSpan, StripTiming, sequence_start, strip_span
+from ..core.timing import scene_rate
+
+NO_STRIP = "Add a video to the sequencer (Add > Movie) and select its strip."
+
+
+@dataclass(frozen=True)
+class ClipStrip:
+    """A strip that can be estimated."""
+
+    name: str
+    clip: Path  # the movie, or the first image of a sequence
+    span: StripSpan
+    frame: int  # first scene frame of its keys
+    image_sequence: bool
+    warnings: tuple[str, ...] = ()
+
+
+def sequencer_scene(context: bpy.types.Context) -> bpy.types.Scene:
+    """The scene whose strips the sequencer shows: since 5.0 the workspace can name another one."""
+    return getattr(context, "sequencer_scene", None) or context.scene
+
+
+def active_strip(context: bpy.types.Context) -> bpy.types.Strip | None:
+    editor = sequencer_scene(context).sequence_editor
+    return editor.active_strip if editor else None
+
+
+def selected_strips(context: bpy.types.Context) -> list[bpy.types.Strip]:
+    """The selected movie and image strips in the order of their frames; else the active strip alone."""
+    editor = sequencer_scene(context).sequence_editor
+    if editor is None:
+        return []
+    shown = getattr(editor, "strips", None)
+    meta = editor.meta_stack[-1].strips if len(editor.meta_stack) else shown
+    chosen = [s for s in meta if s.select and s.type in ("MOVIE", "IMAGE")]
+    if chosen:
+        return sorted(chosen, key=lambda s: (_left(s), s.channel))
+    return [editor.active_strip] if editor.active_strip else []
+
+
+def why_not(strip: bpy.types.Strip | None) -> str:
+    """Why a strip cannot be estimated, for the panel; empty if it can. Cheap: no file is opened."""
+    if strip is None:
+        return NO_STRIP
+    if strip.type == "IMAGE":
+        return "" if len(strip.elements) > 1 else "This strip is one still image; motion needs a movie or an image sequence."
+    if strip.type == "SOUND":
+        return "This is the clip's sound. Select the movie strip beside it."
+    if strip.type == "META":
+        return "This is a meta strip. Enter it with Tab and select the movie strip inside."
+    if strip.type == "SCENE":
+        return "This strip shows a scene. Select a movie strip."
+    if strip.type == "MOVIECLIP":
+        return "This strip shows a movie clip data-block. Add the same file as a movie strip."
+    if strip.type != "MOVIE":
+        return f"This is a strip of the type {strip.type.replace('_', ' ').lower()}. Select a movie strip."
+    return ""
+
+
+def clip_strip(scene: bpy.types.Scene, strip: bpy.types.Strip | None) -> ClipStrip:
+    """Everything about a strip that an estimate needs.
+
+    `scene` is the one that the strip lies in. Raises GentgError with what to do for a strip that is none
+    of a clip, a file that is missing, or timing that cannot be read.
+    """
+    reason = why_not(strip)
+    if reason:
+        raise GentgError("bad_request", reason)
+    image = strip.type == "IMAGE"
+    clip = _path(scene, strip)
+    timing = read_timing(scene, strip)
+    span = strip_span(timing)
+    warnings = list(_warnings(scene, strip, timing))
+    return ClipStrip(strip.name, clip, span, int(span.time_map.first), image, tuple(warnings))
+
+
+def read_timing(scene: bpy.types.Scene, strip: bpy.types.Strip) -> StripTiming:
+    """A strip's timing in plain numbers. Raises GentgError("internal") if this Blender keeps it otherwise."""
+    rate = scene_rate(scene.render.fps, scene.render.fps_base)
+    layouts = _layouts()
+    memory = _Struct(layouts["Sequence"], strip.as_pointer())
+    image = strip.type == "IMAGE"
+    source_rate = rate if image else _movie_rate(strip)
+    length = int(memory["len"])
+    start = _get(strip, "content_start", "frame_start")
+    keys = _retiming_keys(memory, layouts["SeqRetimingHandle"])
+    trim = int(_get(strip, "content_trim_start", "animation_offset_start"))
+    if image:
+        trim += _pictures_before(scene, strip)
+    factor = _playback_factor(strip, length, source_rate / rate, float(start), keys)
+    return StripTiming(
+        content_start=float(start),
+        left_handle=_left(strip),
+        right_handle=int(_get(strip, "right_handle", "frame_final_end")),
+        length=length,
+        source_rate=source_rate,
+        playback_factor=factor,
+        trim_start=trim,
+        reverse=bool(strip.use_reverse_frames),
+        keys=keys,
+        keys_to_last=bpy.app.version < (5, 0, 0),
+    )
+
+
+def _left(strip: bpy.types.Strip) -> int:
+    return int(_get(strip, "left_handle", "frame_final_start"))
+
+
+def _get(strip: bpy.types.Strip, new: str, old: str):
+    """A property by its name of 5.2, or the one before, which 5.2 warns of."""
+    return getattr(strip, new) if hasattr(strip, new) else getattr(strip, old)
+
+
+def _movie_rate(strip: bpy.types.Strip) -> float:
+    rate = float(strip.fps) or (float(strip.elements[0].orig_fps or 0.0) if len(strip.elements) else 0.0)
+    if not rate > 0:
+        raise GentgError("not_a_video", "Blender cannot read the strip's clip.", file=bpy.path.abspath(strip.filepath),
+                         hint="Check the file, then reload the strip (Strip > Inputs > Reload Strips).")
+    return rate
+
+
+def _playback_factor(strip, length: int, media: float, start: float, keys: tuple[RetimingKey, ...]) -> float:
+    """1, or clip rate / scene rate where the strip was added with Adjust Playback Rate.
+
+    Blender keeps that as a flag which Python does not show, but its effect is seen in the strip's length
+    and in the places of its retiming keys.
+    """
+    for factor in (1.0, media):
+        if keys:
+            places = [start + k.frame / factor for k in keys]
+            shown = [k.timeline_frame for k in strip.retiming_keys]
+            if all(abs(a - b) <= 1.0 for a, b in zip(places, shown, strict=True)):
+                return factor
+        elif abs(length / factor - _get(strip, "content_duration", "frame_duration")) <= 1.0:
+            return factor
+    raise GentgError("internal", "The strip's timing could not be understood.",
+                     hint="Clear its retiming (Strip > Retiming > Reset), or estimate the file from the 3D View's panel.")
+
+
+def _path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
+    """The clip's file; a strip of a linked scene counts from its library's folder. A proxy never is used."""
+    library = scene.library
+    if strip.type == "IMAGE":
+        base = Path(bpy.path.abspath(strip.directory, library=library))
+        path = base / strip.elements[0].filename
+        missing = [e.filename for e in strip.elements if not (base / e.filename).is_file()]
+        if missing:
+            raise GentgError("no_such_file", f"{len(missing)} of the sequence's {len(strip.elements)} images are missing.",
+                             file=base / missing[0], hint="Put them back, or point the strip to another folder.")
+        return path
+    path = Path(bpy.path.abspath(strip.filepath, library=library))
+    if not path.is_file():
+        raise GentgError("no_such_file", "The strip's clip is not there any more.", file=path,
+                         hint="Move it back, or choose the file in the strip's properties (Source > File).")
+    return path
+
+
+def _pictures_before(scene: bpy.types.Scene, strip: bpy.types.Strip) -> int:
+    """How many frames of the numbered sequence on disk come before the strip's first picture."""
+    base = Path(bpy.path.abspath(strip.directory, library=scene.library))
+    try:
+        on_disk = [entry.name for entry in os.scandir(base)]
+    except OSError as error:
+        raise GentgError("no_such_file", "The folder of the image sequence is not there any more.", file=base) from error
+    try:
+        return sequence_start([e.filename for e in strip.elements], on_disk)
+    except GentgError as error:
+        error.file = os.fspath(base)
+        raise
+
+
+def _warnings(scene: bpy.types.Scene, strip: bpy.types.Strip, timing: StripTiming):
+    rate = scene_rate(scene.render.fps, scene.render.fps_base)
+    played = timing.source_rate / timing.playback_factor
+    if strip.type == "MOVIE" and abs(played - rate) > 0.01 * rate and not timing.keys:
+        yield (f"The clip runs at {timing.source_rate:.4g} frames a second and the scene at {rate:.4g}, so the strip plays at "
+               f"{rate / timing.source_rate:.2g} times its speed. The keys follow the strip.")
+    for other in scene.sequence_editor.strips_all:
+        if other.type == "SPEED" and other.input_1 == strip:
+            yield f"The Speed Control effect {other.name} is not followed; retime the strip itself instead."
+
+
+# --------------------------------------------------------------------------- memory
+
+
+class _Struct:
+    """A struct of Blender's, read where it lies."""
+
+    def __init__(self, layout: Layout, address: int):
+        self.layout, self.memory = layout, ctypes.string_at(address, layout.size)
+
+    def __getitem__(self, member: str) -> int | float:
+        return self.layout[member].read(self.memory)
+
+
+def _retiming_keys(strip: _Struct, layout: Layout) -> tuple[RetimingKey, ...]:
+    """Python shows where the keys of a retimed strip stand, not which frame of the clip they show."""
+    address, count = int(strip["retiming_handles"]), int(strip["retiming_handle_num"])
+    if not address or count < 2:
+        return ()
+    keys = (_Struct(layout, address + i * layout.size) for i in range(count))
+    return tuple(
+        RetimingKey(float(k["strip_frame_index"]), float(k["retiming_factor"]), bool(int(k["flag"]) & TRANSITION)) for k in keys
+    )
+
+
+@lru_cache(maxsize=1)
+def _layouts() -> dict[str, Layout]:
+    """This Blender's own description of its structs, from a small file that it writes for us."""
+    text = bpy.data.texts.new("gentg")
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "layouts.blend")
+            bpy.data.libraries.write(path, {text}, compress=False)
+            return read_dna(Path(path).read_bytes())
+    finally:
+        bpy.data.texts.remove(text)

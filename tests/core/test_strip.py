@@ -1,0 +1,59 @@
+"""Strip timing in plain numbers; tests/blender/case_strips.py holds it against Blender itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gentg_blender.core.contract import GentgError
+from gentg_blender.core.strip import RetimingKey, StripTiming, _arc, sequence_start, strip_span
+
+
+def test_a_plain_strip_with_trims():
+    span = strip_span(StripTiming(content_start=101, left_handle=111, right_handle=191, length=100, source_rate=50, trim_start=25))
+    assert (span.time_map.first, span.time_map.last) == (111, 190)
+    assert span.time_map.to_time(111.0) == pytest.approx((10 + 25) / 50)
+    assert span.start == pytest.approx(34.5 / 50) and span.end == pytest.approx((89 + 25 + 0.5) / 50)
+
+
+def test_playback_rate_of_the_clip_in_a_scene_of_another():
+    # 60 frames at 60 fps in a 24 fps scene: one second, 24 scene frames.
+    span = strip_span(StripTiming(0, 0, 24, 60, 60.0, playback_factor=60 / 24))
+    assert span.time_map.to_time(12.0) == pytest.approx(0.5) and span.time_map.last == 23
+
+
+def test_reversed_strips_run_backwards():
+    span = strip_span(StripTiming(1, 1, 101, 100, 25.0, reverse=True))
+    assert span.time_map.to_time(1.0) == pytest.approx(99 / 25) and span.time_map.to_time(100.0) == pytest.approx(0)
+    assert span.start == 0.0 and span.end == pytest.approx(99.5 / 25)
+
+
+def test_retimed_segments_and_a_freeze():
+    keys = (RetimingKey(0, 0.0), RetimingKey(40, 0.2), RetimingKey(60, 0.2), RetimingKey(100, 1.0))
+    span = strip_span(StripTiming(10, 10, 110, 100, 10.0, keys=keys))
+    assert span.time_map.to_time(np.array([10.0, 30, 50, 60, 70, 90])) == pytest.approx([0, 1, 2, 2, 2, 6])
+
+
+def test_a_transition_is_tangent_to_both_speeds():
+    before, a, b, after = RetimingKey(0, 0.0), RetimingKey(40, 0.2), RetimingKey(60, 0.35), RetimingKey(100, 0.75)
+    x = np.linspace(40, 60, 2001)
+    y = _arc(before, a, b, after, x)
+    speed = np.gradient(y, x)
+    assert y[[0, -1]] == pytest.approx([0.2, 0.35], abs=1e-4)
+    assert speed[[1, -2]] == pytest.approx([0.2 / 40, 0.4 / 40], rel=1e-2)
+    assert np.all(np.diff(speed[1:-1]) > 0)
+
+
+def test_nothing_shown_is_an_error():
+    with pytest.raises(GentgError, match="handles"):
+        strip_span(StripTiming(1, 200, 300, 100, 25.0))
+    with pytest.raises(GentgError, match="no frame"):
+        strip_span(StripTiming(1, 1, 2, 0, 25.0))
+
+
+def test_sequence_start():
+    disk = ["a_0001.png", "a_0002.png", "a_0003.png", "b_0000.png", "notes.txt", "a.png"]
+    assert sequence_start(["a_0002.png", "a_0003.png"], disk) == 1
+    for names in (["a_0001.png", "a_0003.png"], ["one.png", "two.png"], ["a_1.png", "b_2.png"]):
+        with pytest.raises(GentgError, match="numbered"):
+            sequence_start(names, disk)
