@@ -1,0 +1,118 @@
+"""What about the footage limits a capture, found in its own result file, each with what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .contract import Capture
+from .skeleton import JOINT_INDEX
+
+CONFIDENT = 0.5
+_BODY = ("nose", "l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist", "l_hip", "r_hip",
+         "l_knee", "r_knee", "l_ankle", "r_ankle")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the list."""
+
+    level: Literal["good", "hint", "problem"]
+    what: str
+    advice: str = ""
+
+
+def check_filming(capture: Capture) -> list[Finding]:
+    """The list for one capture, worst first; a single "good" line when nothing stands out.
+
+    Thresholds: 24 frames a second is film's rate, below it fast arms alias; a person of 200 pixels has
+    limbs of about 50 pixels, where 2D detectors begin to err by whole limb widths.
+    """
+    findings = [f for check in (_rate, _size, _cut_off, _seen, _speed) if (f := check(capture)) is not None]
+    order = {"problem": 0, "hint": 1, "good": 2}
+    return sorted(findings, key=lambda f: order[f.level]) or [Finding("good", "Frame rate, size and framing of the clip are fine.")]
+
+
+def _rate(capture: Capture) -> Finding | None:
+    if len(capture) < 3:
+        return None
+    steps = np.diff(capture.timestamps)
+    rate = 1.0 / float(np.median(steps))
+    if rate < 20.0:
+        return Finding("problem", f"Only {rate:.3g} frames a second.", "Film at 30 or more: fast arms and steps are lost in between.")
+    if float(np.percentile(steps, 95)) > 1.8 * float(np.median(steps)):
+        return Finding("hint", "Frames are missing or come irregularly.",
+                       "Timing is kept by the clip's own clock; a steady recording gives smoother motion.")
+    return None
+
+
+def _person_height(capture: Capture) -> np.ndarray:
+    """(T,) pixels from the top to the bottom confident point; NaN where fewer than six are known."""
+    points = capture.keypoints
+    known = (points[..., 2] >= CONFIDENT) & capture.seen[:, None]
+    y = np.where(known, points[..., 1], np.nan)
+    enough = known.sum(axis=1) >= 6
+    height = np.full(len(capture), np.nan)
+    height[enough] = np.nanmax(y[enough], axis=1) - np.nanmin(y[enough], axis=1)
+    return height
+
+
+def _size(capture: Capture) -> Finding | None:
+    height = _person_height(capture)
+    if np.isnan(height).all():
+        return None
+    pixels = float(np.nanmedian(height))
+    if pixels < 100:
+        return Finding("problem", f"The person is only {pixels:.0f} pixels tall.", "Go nearer, zoom in, or film at a higher resolution.")
+    if pixels < 200:
+        return Finding("hint", f"The person is {pixels:.0f} pixels tall.", "Twice that size gives steadier hands and feet.")
+    return None
+
+
+def _cut_off(capture: Capture) -> Finding | None:
+    """Body points that lie outside the picture, or at its very edge."""
+    index = [i for i, name in enumerate(capture.keypoint_names) if str(name) in _BODY]
+    if not index or not capture.seen.any():
+        return None
+    points = capture.keypoints[capture.seen][:, index]
+    size = capture.image_size.astype(float)
+    margin = 0.01 * size.max()
+    # A point outside the picture is a guess of the detector, whatever its confidence.
+    known = points[..., 2] > 0
+    outside = known & ((points[..., :2] < margin) | (points[..., :2] > size - margin)).any(axis=-1)
+    share = float((outside.sum(axis=1) >= 2).mean())
+    if share < 0.1:
+        return None
+    side = "feet" if _below(points, size, margin) else "body"
+    return Finding("problem" if share > 0.4 else "hint", f"In {share:.0%} of the frames the {side} leave{'s' if side == 'body' else ''} the picture.",
+                   "Keep the whole person in the picture: what is not seen is guessed.")
+
+
+def _below(points: np.ndarray, size: np.ndarray, margin: float) -> bool:
+    low = (points[..., 2] > 0) & (points[..., 1] > size[1] - margin)
+    rest = (points[..., 2] > 0) & ((points[..., 0] < margin) | (points[..., 0] > size[0] - margin) | (points[..., 1] < margin))
+    return bool(low.sum() > rest.sum())
+
+
+def _seen(capture: Capture) -> Finding | None:
+    missing = 1.0 - float(capture.seen.mean())
+    if missing < 0.02:
+        return None
+    return Finding("problem" if missing > 0.3 else "hint", f"The person is not seen in {missing:.0%} of the frames.",
+                   "Trim the strip to where the person is visible; gaps get no keys and are marked in the timeline.")
+
+
+def _speed(capture: Capture) -> Finding | None:
+    """Hands that travel further between two frames than a forearm is long cannot be followed well."""
+    if len(capture) < 3:
+        return None
+    wrists = capture.xyz[:, [JOINT_INDEX["l_wrist"], JOINT_INDEX["r_wrist"]]]
+    pairs = capture.seen[1:] & capture.seen[:-1]
+    if not pairs.any():
+        return None
+    step = np.linalg.norm(np.diff(wrists, axis=0), axis=-1).max(axis=1)[pairs]
+    if float((step > 0.15).mean()) < 0.03:
+        return None
+    return Finding("hint", "Hands move very fast for this frame rate.", "Film fast action at 60 frames a second with a short exposure.")
