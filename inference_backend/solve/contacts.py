@@ -15,6 +15,15 @@ _SPEED_WINDOW = 0.12  # seconds over which speed is measured
 _LOGIT_LIMIT = 3.0
 
 
+def too_short(start: int, stop: int, times: np.ndarray, seen: np.ndarray) -> bool:
+    """Whether a contact of frames start..stop-1 is none. One that begins or ends with what was seen
+    may go on unseen, and counts however short."""
+    if start == 0 or stop == len(times) or not seen[start - 1] or not seen[stop]:
+        return False
+    spacing = (times[stop] - times[start - 1]) / (stop - start + 1)
+    return bool(times[stop - 1] - times[start] + spacing < SHORTEST)
+
+
 def planted_feet(
     feet: np.ndarray,
     foot_height: np.ndarray,
@@ -36,7 +45,7 @@ def planted_feet(
     evidence = evidence + np.maximum(1.5 * (1.0 - speed / STILL_SPEED), -4.0)
     evidence = evidence + np.maximum(np.minimum(1.0 - height / FLOOR_REACH, 0.5), -4.0)
 
-    spacing = float(np.median(np.diff(times))) if len(times) > 1 else SHORTEST
+    spacing = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     planted = np.zeros(evidence.shape, bool)
     for part in range(evidence.shape[1]):
         stays = (evidence[:, part] > STAY) & seen
@@ -48,6 +57,6 @@ def planted_feet(
             if inner and times[stop] - times[start - 1] <= SHORTEST_BREAK + spacing and seen[start:stop].all():
                 planted[start:stop, part] = True
         for start, stop in runs(planted[:, part]):
-            if times[stop - 1] - times[start] + spacing < SHORTEST:
+            if too_short(start, stop, times, seen):
                 planted[start:stop, part] = False
     return planted

@@ -18,7 +18,7 @@ from gentg_blender.core.kinematics import forward_kinematics, local_rotations, t
 from gentg_blender.core.rotations import matrix_to_quat, normalize, quat_multiply, quat_to_matrix
 from gentg_blender.core.skeleton import BONE_INDEX, BONE_PARENTS, JOINT_INDEX
 
-from .contacts import SHORTEST
+from .contacts import too_short
 from .limb_lengths import weighted_median
 from .rest_pose import RestPose
 from .smoothing import runs
@@ -29,7 +29,7 @@ UNEVEN = 0.12  # metres: a stance within this height of the floor stands on the 
 LARGEST_HEEL_LIFT = np.radians(65.0)
 LARGEST_TOE_LIFT = np.radians(50.0)
 LEAST_SOLE_DOWN = 0.3  # cosine: a sole turned further from the floor does not stand on it
-FULL_REACH = 0.9995  # of the leg's length that a planted foot may need
+FULL_REACH = 0.9995  # of the leg's length that a planted foot may need if the pose itself is not straighter
 SINK = 0.01  # metres a foot in the air may dip into the floor before it is lifted
 
 
@@ -112,7 +112,7 @@ def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray
     """Lock one foot. contacts (T, 2) heel and toe; refused ones are cleared in place."""
     facing = foot.turn[:, 2, 2]
     contacts[facing < LEAST_SOLE_DOWN] = False
-    stances = _stances(foot, contacts, times)
+    stances = _stances(foot, contacts, times, seen)
     held = contacts.any(1)
     ankle, turn, toe = foot.ankle.copy(), foot.turn.copy(), foot.turn.copy()
     for start, stop in stances:
@@ -143,7 +143,7 @@ def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray
     return _Plan(ankle, turn, toe, held)
 
 
-def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray) -> list[tuple[int, int]]:
+def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray) -> list[tuple[int, int]]:
     """Split contacts into stances whose foot stays in one place; clears the frames between."""
     ahead = -foot.turn[:, :2, 1]
     ahead = ahead / np.maximum(np.linalg.norm(ahead, axis=-1, keepdims=True), 1e-9)
@@ -162,8 +162,7 @@ def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray) -> list[tuple
                 count += 1
                 mean += (place[frame] - mean) / count
     for start, stop in runs(contacts.any(1)):
-        spacing = (times[stop - 1] - times[start]) / max(stop - 1 - start, 1)
-        if times[stop - 1] - times[start] + spacing < SHORTEST:
+        if too_short(start, stop, times, seen):
             contacts[start:stop] = False
     return runs(contacts.any(1))
 
@@ -253,8 +252,9 @@ def _shift(rest: RestPose, heads: np.ndarray, S: str, plan: _Plan) -> np.ndarray
     sideways where going down is not enough."""
     thigh, shin, foot = (BONE_INDEX[b + S] for b in ("thigh", "shin", "foot"))
     leg = np.linalg.norm(rest.head[shin] - rest.head[thigh]) + np.linalg.norm(rest.head[foot] - rest.head[shin])
-    reach = FULL_REACH * leg
     hip = heads[:, thigh]
+    drawn = np.linalg.norm(heads[:, foot] - hip, axis=-1)
+    reach = np.clip(drawn, FULL_REACH * leg, (1.0 - 1e-9) * leg)
     away = plan.ankle[:, :2] - hip[:, :2]
     distance = np.linalg.norm(away, axis=-1)
     sideways = np.maximum(distance - 0.95 * reach, 0.0)

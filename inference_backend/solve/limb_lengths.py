@@ -42,11 +42,14 @@ def clip_lengths(
     lengths = np.sqrt(np.sum(vectors**2, axis=-1) + spread)
     noise = np.sqrt(0.02**2 + sigma**2 + sigma[:, parents] ** 2)
 
-    # Both sides of the body are samples of the same length.
-    both = np.concatenate([lengths, lengths[:, JOINT_MIRROR]])
-    both_noise = np.concatenate([noise, noise[:, JOINT_MIRROR]])
-    measured = np.maximum(weighted_median(both, both_noise**-4), SHORTEST)
-    typical = np.sqrt(weighted_median(np.concatenate([spread, spread[:, JOINT_MIRROR]]), both_noise**-4))
+    # A median over time for each side, then the mean of both sides, the surer one counting more.
+    trust = noise**-4
+    side, side_trust = weighted_median(lengths, trust), trust.sum(0)
+    total = side_trust + side_trust[JOINT_MIRROR]
+    measured = (side * side_trust + side[JOINT_MIRROR] * side_trust[JOINT_MIRROR]) / total
+    measured = np.maximum(measured, SHORTEST)
+    typical = np.sqrt(weighted_median(spread, trust))
+    typical = np.maximum(typical, typical[JOINT_MIRROR])
 
     network = np.maximum((network + network[JOINT_MIRROR]) / 2.0, 0.0)
     known = network > SHORTEST

@@ -28,30 +28,33 @@ STRAIGHT = np.radians(6.0)  # a hinge bent less shows no plane at all,
 BENT = np.radians(18.0)  # one bent more shows it fully
 TWIST_FILTER = 0.03  # seconds: smoothing of a roll that is seen well
 TWIST_MEMORY = 1.0  # seconds: how long an unseen roll is carried over before it is back at rest
+PLANE_SIGMA = 0.35  # radians: a hinge's plane less certain than this is hardly followed
 _KNUCKLE_SIGMA = 0.04  # metres: knuckles less certain than this hardly turn the forearm
 _POINT_SIGMA = 0.02  # metres: no point counts as more certain
-_PIECE_PRIOR = 0.05  # weight of the parent's rotation against a piece's own points
+_OWN_ERROR = 0.5  # of a joint's error; the rest it shares with its neighbours
+# How far pieces turn from what carries them, one standard deviation: decides what their own
+# points leave open. The pelvis is compared with the trunk.
+PIECE_SPREAD = {"hips": 0.5, "head": 0.6, "hand": 0.9, "foot": 0.5}
 
 
 def fit_rotation(
-    offsets: np.ndarray, points: np.ndarray, weights: np.ndarray, prior: np.ndarray, prior_weight: float
+    offsets: np.ndarray, points: np.ndarray, weights: np.ndarray, prior: np.ndarray, spread: float
 ) -> np.ndarray:
     """Rotations (T, 3, 3) that bring offsets (N, 3) closest to points (T, N, 3), both from the pivot.
 
-    weights (T, N); prior (T, 3, 3) decides what the points leave open, with `prior_weight` as a
-    fraction of the points' own weight. Kabsch 1976.
+    weights (T, N) inverse variances; prior (T, 3, 3) is what the rotation is if no point tells, with
+    a standard deviation of `spread` radians. Kabsch 1976; a turn by a from the prior costs
+    (1 - cos a) / spread^2, which is trace(R^T prior) / (2 spread^2) and a constant.
     """
-    weights = weights / np.maximum(weights.sum(1, keepdims=True), 1e-12)
-    moment = np.einsum("tn,tni,nj->tij", weights, points, offsets)
-    size = np.einsum("tn,n->t", weights, np.sum(offsets**2, axis=-1))
-    moment = moment + prior_weight * size[:, None, None] * prior
+    moment = np.einsum("tn,tni,nj->tij", weights, points, offsets) + prior / (2.0 * spread**2)
     u, _, vt = np.linalg.svd(moment)
     u[..., 2] *= np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)[:, None]
     return u @ vt
 
 
-def _weights(sigma: np.ndarray) -> np.ndarray:
-    return 1.0 / (_POINT_SIGMA**2 + sigma**2)
+def _own_variance(sigma: np.ndarray) -> np.ndarray:
+    """Variance of a joint against its neighbours in the same piece, from its total error in metres."""
+    return _POINT_SIGMA**2 + (_OWN_ERROR * sigma) ** 2
 
 
 def hips_rotation(x: np.ndarray, rest: RestPose, sigma: np.ndarray) -> np.ndarray:
@@ -59,8 +62,16 @@ def hips_rotation(x: np.ndarray, rest: RestPose, sigma: np.ndarray) -> np.ndarra
     at = [JOINT_INDEX[n] for n in ("l_hip", "r_hip", "spine")]
     offsets = rest.joints[at] - rest.point("pelvis")
     points = x[:, at] - x[:, [JOINT_INDEX["pelvis"]]]
-    prior = np.broadcast_to(np.eye(3), (len(x), 3, 3))
-    return fit_rotation(offsets, points, _weights(sigma[:, at]), prior, 0.0)
+    trunk = _trunk_axes(x) @ _trunk_axes(rest.joints[None])[0].T
+    return fit_rotation(offsets, points, 1.0 / _own_variance(sigma[:, at]), trunk, PIECE_SPREAD["hips"])
+
+
+def _trunk_axes(x: np.ndarray) -> np.ndarray:
+    """Left, back, up (T, 3, 3) of the line from pelvis to neck and the line of the shoulders."""
+    up = normalize(x[:, JOINT_INDEX["neck"]] - x[:, JOINT_INDEX["pelvis"]])
+    left = x[:, JOINT_INDEX["l_shoulder"]] - x[:, JOINT_INDEX["r_shoulder"]]
+    left = normalize(left - np.sum(left * up, axis=-1, keepdims=True) * up)
+    return np.stack([left, np.cross(up, left), up], axis=-1)
 
 
 def twist_filter(angle: np.ndarray, weight: np.ndarray, times: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -131,7 +142,8 @@ class _Body:
         offsets = self.rest.joints[at] - self.rest.point(pivot)
         rest = self.rest.matrix[BONE_INDEX[bone]]
         points = self.x[:, at] - self.joint(pivot)[:, None]
-        turn = fit_rotation(offsets, points, _weights(self.sigma[:, at]), prior @ rest.T, _PIECE_PRIOR)
+        weights = 1.0 / _own_variance(self.sigma[:, at])
+        turn = fit_rotation(offsets, points, weights, prior @ rest.T, PIECE_SPREAD[bone.split(".")[0]])
         return turn @ rest
 
     def limited(self, bone: str, matrix: np.ndarray, limit: float) -> np.ndarray:
@@ -208,6 +220,10 @@ def _hinge(body: _Body, upper: str, joints: tuple[str, str, str], sign: float) -
         matrix, angle, flexion = measure()
     weight = np.clip((flexion - STRAIGHT) / (BENT - STRAIGHT), 0.0, 1.0)
     weight = weight * weight * (3.0 - 2.0 * weight) * body.seen
+    error = np.sqrt(_own_variance(body.sigma[:, [JOINT_INDEX[n] for n in joints]]).mean(1))
+    lower = np.linalg.norm(body.joint(end) - body.joint(mid), axis=-1)
+    plane_error = error / np.maximum(lower * np.sin(flexion), 1e-3)
+    weight = weight / (1.0 + (plane_error / PLANE_SIGMA) ** 2)
     # A limb folded right back (180 degrees) has no plane either.
     weight = weight * np.clip((np.pi - flexion) / STRAIGHT, 0.0, 1.0)
     return _roll(matrix, twist_filter(fold(angle, limit), weight, body.times, body.seen))

@@ -97,15 +97,21 @@ def film(
     seed: int = 0,
     seen: np.ndarray | None = None,
 ) -> Case:
-    """What a network would say. noise, jitter: metres per axis, slow and white; depth doubled."""
+    """What a network would say. `noise`: slow error of each edge as a fraction of its length, handed
+    down to its children as in real lifters; jitter: white, metres; both doubled in depth."""
     rng = np.random.default_rng(seed)
     frames = len(world)
     fps = 1.0 / np.median(np.diff(times)) if frames > 1 else 30.0
     seen = np.ones(frames, bool) if seen is None else seen
     cam = world @ R.T + t
     axes = np.array([1.0, 1.0, 2.0])
-    error = noise * slow_noise(rng, frames, (NUM_JOINTS, 3), fps) + jitter * rng.standard_normal(cam.shape)
-    error = error * axes
+    lengths = np.median(np.linalg.norm(world - world[:, np.maximum(JOINT_PARENTS, 0)], axis=-1), axis=0)
+    error = noise * lengths[:, None] * slow_noise(rng, frames, (NUM_JOINTS, 3), fps)
+    variance = np.square(noise * lengths)
+    for joint in range(1, NUM_JOINTS):
+        error[:, joint] += error[:, JOINT_PARENTS[joint]]
+        variance[joint] += variance[JOINT_PARENTS[joint]]
+    error = (error + jitter * rng.standard_normal(cam.shape)) * axes
     error[:, 0] = 0.0
     joints = cam - cam[:, :1] + error
     root = cam[:, 0] * (1.0 + depth_error * slow_noise(rng, frames, (1,), fps, 1.0))
@@ -113,9 +119,8 @@ def film(
     uv = uv + pixels * slow_noise(rng, frames, (NUM_JOINTS, 2), fps)
     keypoints = np.concatenate([uv, np.full(uv.shape[:2] + (1,), 0.9)], axis=-1)
     keypoints[~seen] = 0.0
-    spread = max(noise + jitter, 0.005) * axes
-    sigma_xyz = np.broadcast_to(spread, joints.shape).copy()
-    lengths = np.median(np.linalg.norm(world - world[:, np.maximum(JOINT_PARENTS, 0)], axis=-1), axis=0)
+    sigma_xyz = np.sqrt(variance + jitter**2 + 0.005**2)[:, None] * axes
+    sigma_xyz = np.broadcast_to(sigma_xyz, joints.shape).copy()
     probability = np.where(true_contacts(world, times), 0.93, 0.04)
     lifted = Lifted(
         joints=joints,
