@@ -1,0 +1,195 @@
+"""Many clips or captures without a window: estimate, import, export, summarise. Needs bpy."""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from .core.contract import Capture, GentgError, load_capture
+from .job.jobs import Job, JobQueue, State
+from .tool.export import export_fbx, save_blend
+from .tool.result import ImportResult, ImportSettings, import_capture
+
+VIDEO_SUFFIXES = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split())
+_POLL = 0.05  # seconds between looks at the backend
+Say = Callable[[str], None]
+
+
+@dataclass
+class Item:
+    """One clip or capture and the files to make of it."""
+
+    name: str
+    clip: Path | None  # to estimate, or to show behind the camera
+    capture: Path  # result file: to be written for a clip, else to be read
+    fbx: Path | None = None
+    blend: Path | None = None
+    sequence_fps: float | None = None  # the clip is a sequence of images
+
+
+@dataclass
+class Outcome:
+    """What became of an item, as the summary tells it."""
+
+    name: str
+    source: str
+    ok: bool = False
+    outputs: dict[str, str] = field(default_factory=dict)
+    first_frame: float | None = None
+    last_frame: float | None = None
+    fps: float | None = None
+    gaps: list[tuple[float, float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    error: dict[str, Any] | None = None
+
+
+def find_clips(names: list[str]) -> list[Path]:
+    """Files as they are, folders as the videos in them, by name. Raises GentgError for an empty folder."""
+    clips: list[Path] = []
+    for path in map(Path, names):
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.name[0] != ".")
+            if not found:
+                raise GentgError("no_such_file", "The folder holds no video.", file=path,
+                                 hint="Give another folder, or name the files.")  # fmt: skip
+            clips += found
+        else:
+            clips.append(path)
+    return clips
+
+
+def run(items: list[Item], settings: dict[str, Any] | None, queue: JobQueue | None, say: Say) -> Iterator[Outcome]:
+    """Work on one item after the other; an item that fails ends as an outcome with its error.
+
+    With a `queue` every item's clip is estimated with `settings` (EstimateSettings' fields, or
+    `focal_mm`) into its capture file first; without one the capture file is read. Clears the
+    open file. KeyboardInterrupt ends the backend and is passed on.
+    """
+    try:
+        for item in items:
+            began = time.monotonic()
+            outcome = Outcome(item.name, str(item.clip if queue and item.clip else item.capture))
+            try:
+                if queue is not None:
+                    _estimate(item, dict(settings or {}), queue, outcome, say)
+                _make(item, outcome, say)
+                outcome.ok = True
+            except GentgError as error:
+                outcome.error = {"code": error.code, "message": error.message, "file": error.file, "hint": error.hint}
+            except Exception as error:  # a bug met with one clip must not stop the others
+                traceback.print_exc()
+                outcome.error = {"code": "internal", "message": f"{type(error).__name__}: {error}", "file": None,
+                                 "hint": "Please report this with what stands above."}  # fmt: skip
+            outcome.seconds = round(time.monotonic() - began, 3)
+            yield outcome
+    finally:
+        if queue is not None:
+            queue.shut_down()
+
+
+def _estimate(item: Item, settings: dict[str, Any], queue: JobQueue, outcome: Outcome, say: Say) -> None:
+    """Let the backend write the item's capture file. Raises the backend's error."""
+    if item.clip is None or not item.clip.exists() and "#" not in item.clip.name:
+        raise GentgError("no_such_file", "The clip does not exist.", file=item.clip)
+    if (focal := settings.pop("focal_mm", None)) is not None:
+        settings["focal_px"] = focal / 36.0 * max(_movie_size(item.clip))
+    params: dict[str, Any] = {"clip": str(item.clip.resolve()), "capture": str(item.capture.resolve()),
+                              "settings": settings}  # fmt: skip
+    if item.sequence_fps is not None:
+        params["sequence_fps"] = item.sequence_fps
+    job = queue.submit(Job(item.name, "estimate", params))
+    told, stage = time.monotonic(), ""
+    while not job.state.ended:
+        queue.poll()
+        now = time.monotonic()
+        if job.progress.stage != stage or now - told > 5.0:
+            say(f"{item.name}: {job.progress.text}")
+            told, stage = now, job.progress.stage
+        time.sleep(_POLL)
+    if job.state is not State.DONE:
+        raise job.error or GentgError("cancelled", "Cancelled.")
+    outcome.outputs["capture"] = str(item.capture)
+    outcome.warnings += [str(w) for w in (job.result or {}).get("warnings", ())]
+
+
+def _movie_size(clip: Path) -> tuple[int, int]:
+    image = None
+    try:
+        image = bpy.data.images.load(str(clip))
+        if 0 not in image.size:
+            return image.size[0], image.size[1]
+    except RuntimeError:
+        pass
+    finally:
+        if image is not None:
+            bpy.data.images.remove(image)
+    raise GentgError("not_a_video", "Blender cannot read the clip's size, which --focal-mm needs.", file=clip,
+                     hint="Give --fov instead.")  # fmt: skip
+
+
+def _make(item: Item, outcome: Outcome, say: Say) -> None:
+    """A fresh file with the capture in it, exported. The scene is ours: it takes the clip's rate and size."""
+    capture = load_capture(item.capture)
+    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+    result = _import(item, capture, outcome)
+    outcome.first_frame, outcome.last_frame = result.first_frame, result.last_frame
+    outcome.gaps, outcome.fps = result.gaps, float(capture.fps)
+    outcome.warnings += result.warnings
+    _look_through_camera()
+    bpy.context.scene.frame_set(int(result.first_frame))
+    if item.fbx is not None:
+        export_fbx(bpy.context, item.fbx, result.armature)
+        outcome.outputs["fbx"] = str(item.fbx)
+        say(f"{item.name}: wrote {item.fbx}")
+    if item.blend is not None:
+        save_blend(item.blend)
+        outcome.outputs["blend"] = str(item.blend)
+        say(f"{item.name}: wrote {item.blend}")
+
+
+def _import(item: Item, capture: Capture, outcome: Outcome) -> ImportResult:
+    settings = ImportSettings(
+        name=item.name, video=_background(item, capture), capture_file=item.capture,
+        set_rate=True, set_resolution=True, set_range=True,
+    )  # fmt: skip
+    try:
+        return import_capture(bpy.context, capture, settings)
+    except GentgError as error:
+        if settings.video is None or error.code not in ("no_such_file", "not_a_video"):
+            raise
+        outcome.warnings.append(f"No clip behind the camera: {error.message}")
+        settings.video = None
+        return import_capture(bpy.context, capture, settings)
+
+
+def _background(item: Item, capture: Capture) -> Path | None:
+    """The clip to show: the one that was named, else the one that the capture was made from, if still there."""
+    if item.clip is not None:
+        return item.clip
+    source = capture.meta.get("source") or {}
+    path = Path(str(source["path"])) if source.get("path") else None
+    return path if path is not None and path.is_file() else None
+
+
+def _look_through_camera() -> None:
+    """Open the 3D views on the camera, where the skeleton lies over the person."""
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            if area.type == "VIEW_3D":
+                area.spaces.active.region_3d.view_perspective = "CAMERA"
+
+
+def summary(outcomes: list[Outcome], not_started: int = 0) -> dict[str, Any]:
+    """The machine-readable account of a run."""
+    done = sum(o.ok for o in outcomes)
+    return {"items": [asdict(o) for o in outcomes], "done": done, "failed": len(outcomes) - done,
+            "not_started": not_started, "blender": bpy.app.version_string,
+            "python": sys.version.split()[0]}  # fmt: skip
