@@ -1,0 +1,7 @@
+"""From one skeleton to another. May import: the standard library, numpy and gentg_blender.core."""
+
+from .mapping import DryReport, Mapping, dry_report
+from .recognise import Recognition, recognise
+from .rig import RigBone
+
+__all__ = ["DryReport", "Mapping", "Recognition", "RigBone", "dry_report", "recognise"]

@@ -1,0 +1,206 @@
+"""From a solved pose to the channels that are keyed: root motion, IK controls, Euler angles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from ..contract import GentgError
+from ..rotations import (
+    normalize,
+    quat_conjugate,
+    quat_continuous,
+    quat_from_axis_angle,
+    quat_multiply,
+    quat_rotate,
+    quat_to_matrix,
+)
+from .body import Z
+from .solve import Solution
+
+RootMotion = Literal["hips", "root", "object"]
+_HEADING_SMOOTHING = 0.25  # seconds: a root bone follows where the body goes, not each sway of the hips
+
+
+@dataclass
+class Channels:
+    """What is keyed. Rotations are `matrix_basis` quaternions, wxyz, without sign flips."""
+
+    rotation: dict[str, np.ndarray] = field(default_factory=dict)  # control -> (T, 4)
+    location: dict[str, np.ndarray] = field(default_factory=dict)  # control -> (T, 3)
+    object_location: np.ndarray | None = None  # (T, 3) world, where the object itself moves
+    object_turn: np.ndarray | None = None  # (T, 4) about the world's Z, on top of its own rotation
+
+
+@dataclass(frozen=True)
+class IkChain:
+    """IK controls of one limb by name, next to the roles whose motion they take on."""
+
+    upper: str
+    lower: str
+    end: str
+    control: str
+    pole: str = ""
+    toe_role: str = ""
+    toe: str = ""
+
+
+def place_ik(solution: Solution, limbs: list[IkChain]) -> None:
+    """Pose IK controls so that switching a limb to IK changes nothing."""
+    rig, body, pose = solution.rig, solution.body, solution.pose
+
+    def turn(role: str) -> np.ndarray:
+        i = body.chains[role][-1]
+        return quat_multiply(pose.rotation[:, i], quat_conjugate(rig.rotation[i]))
+
+    def joint(role: str) -> np.ndarray:
+        return pose.head[:, body.chains[role][0]]
+
+    for limb in limbs:
+        c, q = rig.index(limb.control), turn(limb.end)
+        pose.rotation[:, c] = quat_multiply(q, rig.rotation[c])
+        pose.placed[c] = joint(limb.end) + quat_rotate(q, rig.head[c] - body.start(limb.end))
+        solution.keyed.add(c)
+        if limb.toe and limb.toe_role in body.chains:
+            t = rig.index(limb.toe)
+            pose.rotation[:, t] = quat_multiply(turn(limb.toe_role), rig.rotation[t])
+            solution.keyed.add(t)
+        if limb.pole:
+            p = rig.index(limb.pole)
+            top, mid, end = joint(limb.upper), joint(limb.lower), joint(limb.end)
+            line = normalize(end - top)
+            bend = (mid - top) - np.sum((mid - top) * line, axis=-1, keepdims=True) * line
+            out = rig.head[p] - body.start(limb.lower)  # the pole's place in rest, next to the joint
+            guide = quat_rotate(turn(limb.upper), out)
+            guide = guide - np.sum(guide * line, axis=-1, keepdims=True) * line
+            # a limb that is all but straight has no bend of its own to show
+            side = normalize(bend + 0.005 * np.linalg.norm(end - top, axis=-1, keepdims=True) * normalize(guide))
+            side = normalize(np.where(np.linalg.norm(bend, axis=-1, keepdims=True) > 1e-3, bend, side))
+            pose.placed[p] = mid + side * np.linalg.norm(out)
+    pose.head = rig.forward(pose.rotation, pose.placed)
+
+
+def channels(solution: Solution, times: np.ndarray, root_motion: RootMotion = "hips") -> Channels:
+    """Key values. The path goes to the hips alone, to a root bone, or to the object.
+
+    Raises GentgError where a root bone is asked for and none is mapped.
+    """
+    rig, body, pose = solution.rig, solution.body, solution.pose
+    rotation, head = pose.rotation, pose.head
+    placed, keyed = set(pose.placed), set(solution.keyed)
+    out = Channels()
+    if root_motion == "root":
+        if "root" not in body.chains or body.chains["root"][0] == body.chains["hips"][0]:
+            raise GentgError("bad_request", "The rig has no root bone mapped.",
+                             hint="Map its root bone, or put the root motion on the hips.")
+        r = body.chains["root"][0]
+        path, heading = _ground_path(solution, times)
+        rotation, placements = rotation.copy(), dict(pose.placed)
+        rotation[:, r] = quat_multiply(heading, rig.rotation[r])
+        placements[r] = path + quat_rotate(heading, rig.head[r] - body.origin)
+        # controls that do not move of themselves still ride on the root
+        for i, p in enumerate(rig.rotation_parents):
+            if i not in keyed and i != r and p >= 0:
+                rotation[:, i] = rig.unposed(rotation, i)
+        head = rig.forward(rotation, placements)
+        placed.add(r)
+        keyed.add(r)
+    elif root_motion == "object":
+        path, heading = _ground_path(solution, times)
+        back = quat_conjugate(heading)
+        rotation = quat_multiply(back[:, None], rotation)
+        placements = {i: body.origin + quat_rotate(back, at - path) for i, at in pose.placed.items()}
+        for i, p in enumerate(rig.rotation_parents):
+            if i not in keyed:
+                rotation[:, i] = rig.rotation[i] if p < 0 else rig.unposed(rotation, i)
+        head = rig.forward(rotation, placements)
+        out.object_location, out.object_turn = path, quat_continuous(heading)
+    elif root_motion != "hips":
+        raise GentgError("bad_request", f"Root motion goes on the hips, a root bone or the object, not {root_motion!r}.")
+    for i in sorted(keyed):
+        out.rotation[rig.names[i]] = quat_continuous(rig.local_rotation(rotation, i))
+    for i in sorted(placed):
+        out.location[rig.names[i]] = rig.location(rotation, head, i)
+    return out
+
+
+def _ground_path(solution: Solution, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the body stands on the floor (T, 3), as an object's origin, and its heading (T, 4)."""
+    rig, body, pose = solution.rig, solution.body, solution.pose
+    hips = body.chains["hips"][0]
+    turn = quat_multiply(pose.rotation[:, hips], quat_conjugate(rig.rotation[hips]))
+    front = quat_rotate(body.frame, Z)
+    facing = quat_rotate(turn, front) * [1.0, 1.0, 0.0]
+    # a body that lies down has no heading of its own: it keeps the last one
+    clear = np.linalg.norm(facing, axis=-1) > 0.3
+    upright = front * [1.0, 1.0, 0.0]
+    if not clear.any() or np.linalg.norm(upright) < 0.3:
+        angle = np.zeros(len(times))
+    else:
+        start = np.arctan2(upright[1], upright[0])
+        angle = np.arctan2(facing[:, 1], facing[:, 0])
+        angle = np.interp(times, times[clear], np.unwrap(angle[clear])) - start
+        angle = smooth(angle[:, None], times, _HEADING_SMOOTHING)[:, 0]
+    heading = quat_from_axis_angle(Z, angle)
+    offset = (body.hip_centre - body.origin) * [1.0, 1.0, 0.0]
+    roles = [r for r in ("thigh.L", "thigh.R") if r in body.chains] or ["hips"]
+    centre = np.mean([pose.head[:, body.chains[r][0]] for r in roles], axis=0)
+    path = centre - quat_rotate(heading, offset)
+    path[:, 2] = body.origin[2]
+    return path, heading
+
+
+def smooth(values: np.ndarray, times: np.ndarray, seconds: float) -> np.ndarray:
+    """Zero-phase Gaussian mean over time of (T, n), for uneven times too; `seconds` is the width
+    of the bell (two standard deviations). Weights are cut off at three deviations and the ends use
+    what there is, so that nothing is made up outside the clip."""
+    if seconds <= 0.0 or len(times) < 2:
+        return values.copy()
+    sigma = 0.5 * seconds
+    reach = int(np.ceil(3.0 * sigma / max(float(np.min(np.diff(times))), 1e-6)))
+    reach = min(reach, len(times) - 1)
+    total, weight = np.zeros_like(values, float), np.zeros(len(times))
+    # local cell widths: samples that stand for more time count for more
+    cell = np.gradient(times)
+    for shift in range(-reach, reach + 1):
+        i = np.arange(max(0, -shift), min(len(times), len(times) - shift))
+        dt = times[i + shift] - times[i]
+        w = np.where(np.abs(dt) <= 3.0 * sigma, np.exp(-0.5 * (dt / sigma) ** 2), 0.0) * cell[i + shift]
+        total[i] += w[:, None] * values[i + shift]
+        weight[i] += w
+    return total / weight[:, None]
+
+
+def quat_to_euler(q: np.ndarray, order: str) -> np.ndarray:
+    """Unit quaternions (T, 4) -> angles (T, 3) in x, y, z places, for Blender's rotation modes.
+
+    `order` "XYZ" means that X turns first: M = Rz Ry Rx. Of the two sets of angles for each
+    rotation the one nearer the frame before is taken, and turns go on beyond pi.
+    """
+    if sorted(order) != ["X", "Y", "Z"]:
+        raise ValueError(f"not an order of axes: {order!r}")
+    i, j, k = ("XYZ".index(c) for c in order)
+    sign = 1.0 if (j - i) % 3 == 1 else -1.0
+    m = quat_to_matrix(q)
+    # M = R_k(c) R_j(b) R_i(a): the row k of M holds sin b alone in column i
+    sine = np.clip(-sign * m[..., k, i], -1.0, 1.0)
+    cosine = np.hypot(m[..., k, j], m[..., k, k])
+    b = np.arctan2(sine, cosine)
+    locked = cosine < 1e-6
+    a = np.arctan2(sign * m[..., k, j], m[..., k, k])
+    c = np.arctan2(sign * m[..., j, i], m[..., i, i])
+    a = np.where(locked, np.arctan2(-sign * m[..., j, k], m[..., j, j]), a)
+    c = np.where(locked, 0.0, c)
+    first = np.stack([a, b, c], axis=-1)
+    second = np.stack([a + np.pi, np.pi - b, c + np.pi], axis=-1)
+    out = np.empty_like(first)
+    last = np.zeros(3)
+    for t in range(len(first)):
+        best = min((f - 2 * np.pi * np.round((f - last) / (2 * np.pi)) for f in (first[t], second[t])),
+                   key=lambda f: float(np.abs(f - last).sum()))  # fmt: skip
+        out[t] = last = best
+    angles = np.empty_like(out)
+    angles[..., [i, j, k]] = out
+    return angles
