@@ -75,7 +75,7 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
             summary.append({"clip": str(clip), "ok": True, **result})
         except (KeyboardInterrupt, Exception) as problem:
             error = as_gentg_error(problem)
-            terminal.error(error, title=str(clip) if len(jobs) > 1 else "")
+            terminal.error(error, title=clip.name if len(jobs) > 1 else "")
             summary.append({"clip": str(clip), "ok": False, "error": {
                 "code": error.code, "message": error.message, "file": error.file, "hint": error.hint,
                 "log": str(terminal.log)}})  # fmt: skip

@@ -76,6 +76,9 @@ class Estimator:
         source = open_source(clip, sequence_fps)
         info = probe(source)
         report("probe", 1, 1)
+        stages = ["probe", "detect", "clean", "lift", "solve", "write"]
+        stages += ["correct"] * (settings.correction > 0) + ["preview"] * bool(outputs.preview or outputs.still)
+        report.left.plan(stages + ["blender"] * bool(found), _expected_frames(info, settings))
         with staged(outputs.wanted("blend", "fbx")) as late:
             with staged(outputs.wanted("capture", "preview", "still")) as early:
                 run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
@@ -106,6 +109,7 @@ class Estimator:
             report("probe", 0, 1)
             track = load_keypoints(keypoints)
             report("probe", 1, 1)
+            report.left.plan(("probe", "clean", "lift", "correct", "solve", "write"), len(track))
             camera = intrinsics(settings, track.image_size, None)
             if track.camera is not None and settings.focal_px is None and settings.fov is None:
                 camera = Intrinsics(track.camera, "file")
@@ -115,6 +119,15 @@ class Estimator:
                 capture.meta["source"] = {"path": str(keypoints), "layout": track.layout}
                 run.write(capture, temporary["capture"])
         return run.summary(capture, outputs)
+
+    def prepare(self, clip: Path, settings: EstimateSettings, report: Reporter) -> tuple[KeypointTrack, Intrinsics]:
+        """What the lifter gets for a clip: the cleaned track and the camera. Raises GentgError."""
+        from inference_backend.video.probe import probe
+
+        with _about(clip):
+            info = probe(clip)
+            run = _Run(self, settings, report, Cache(None))
+            return run.clean(run.detect(clip, info)), intrinsics(settings, info.size, info.focal_px)
 
     def detector(self, settings: EstimateSettings) -> Any:
         """The loaded 2D detector of these settings."""
@@ -221,7 +234,7 @@ class _Run:
         return {
             "outputs": {name: str(path) for name, path in outputs.wanted().items()},
             "frames": len(capture), "seen": int(capture.seen.sum()), "duration": float(times[-1] - times[0]),
-            "fps": float(capture.fps), "warnings": self.warnings, "timings": self.report.finish(),
+            "fps": float(capture.fps), "image_size": capture.image_size.tolist(), "warnings": self.warnings, "timings": self.report.finish(),
             "cached": self.cached, "peak_memory": peak_memory(),
         }  # fmt: skip
 
@@ -264,6 +277,13 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def _expected_frames(info: VideoInfo, settings: EstimateSettings) -> int:
+    """About how many frames the chosen range holds."""
+    end = min(info.duration, settings.end) if settings.end is not None else info.duration
+    share = (end - (settings.start or 0.0)) / info.duration if info.duration > 0 else 1.0
+    return max(1, round(info.frame_count * share))
 
 
 def _content(source: Path | ImageSequence) -> str:

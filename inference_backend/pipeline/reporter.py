@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 
 from gentg_blender.core.contract import STAGES, GentgError
 
+from .time_left import TimeLeft
+
 INTERVAL = 0.1  # seconds between two progress messages of one stage
 
 
@@ -25,17 +27,18 @@ class StageTime:
 class Reporter:
     """`report(stage, done, total)` for the stages; raises GentgError("cancelled") once asked to stop.
 
-    `listener(stage, done, total)` hears the first and last report of a stage and at most ten a second between.
+    `listener(stage, done, total, fraction, eta)` (see `TimeLeft`) hears the first and last report of a stage and at most ten a second between.
     The time between two reports belongs to the stage of the earlier one, so a stage begins with its first report.
     """
 
     def __init__(
         self,
-        listener: Callable[[str, int, int | None], None] | None = None,
+        listener: Callable[[str, int, int | None, float, float | None], None] | None = None,
         cancelled: threading.Event | None = None,
     ):
         self._listener = listener
         self.cancelled = cancelled or threading.Event()
+        self.left = TimeLeft()
         self.times: dict[str, StageTime] = {}
         self._stage: str | None = None
         self._mark = (time.perf_counter(), time.process_time())
@@ -47,10 +50,11 @@ class Reporter:
         self.check()
         first = stage != self._stage
         self._account(stage)
+        self.left.update(stage, done, total)
         now = time.perf_counter()
         if self._listener and (first or done == total or now - self._told >= INTERVAL):
             self._told = now
-            self._listener(stage, done, total)
+            self._listener(stage, done, total, self.left.fraction, self.left.eta)
 
     def check(self) -> None:
         """Raises GentgError("cancelled") if somebody asked to stop."""

@@ -118,8 +118,9 @@ class Server:
                 return  # cancelled while it waited, and answered
             self._running = identity
 
-        def listen(stage: str, done: int, total: int | None) -> None:
-            self._send(message("progress", id=identity, stage=stage, done=done, total=total))
+        def listen(stage: str, done: int, total: int | None, fraction: float, eta: float | None) -> None:
+            self._send(message("progress", id=identity, stage=stage, done=done, total=total, fraction=round(fraction, 4),
+                               eta=None if eta is None else round(eta, 1)))
 
         try:
             reporter = Reporter(listen, event)

@@ -12,6 +12,7 @@ import pytest
 from gentg_blender.core.contract import EstimateSettings, GentgError
 from inference_backend.pipeline.camera import focal_px_from_mm, intrinsics
 from inference_backend.pipeline.reporter import Reporter, peak_memory
+from inference_backend.pipeline.time_left import TimeLeft
 
 
 def burn(seconds: float) -> None:
@@ -51,8 +52,33 @@ def test_listener_hears_first_and_last_and_not_everything():
     report = Reporter(lambda *a: heard.append(a))
     for i in range(1001):
         report("detect", i, 1000)
-    assert heard[0] == ("detect", 0, 1000) and heard[-1] == ("detect", 1000, 1000)
+    assert heard[0][:3] == ("detect", 0, 1000) and heard[-1][:3] == ("detect", 1000, 1000)
     assert len(heard) < 100
+
+
+def test_time_left_is_measured_and_covers_the_stages_to_come():
+    clock = [0.0]
+    left = TimeLeft(lambda: clock[0])
+    left.plan(("detect", "preview"), 1_000_000)  # both cost the same a frame
+    left.update("detect", 0, 1000)
+    assert left.eta is None and left.fraction < 0.01
+    clock[0] = 10.0
+    left.update("detect", 500, 1000)
+    assert left.fraction == pytest.approx(0.25, abs=0.01) and left.eta == pytest.approx(30.0, rel=0.01)
+    clock[0] = 20.0
+    left.update("preview", 0, 1000)
+    assert left.fraction == pytest.approx(0.5, abs=0.01) and left.eta == pytest.approx(20.0, rel=0.01)
+
+
+def test_a_cached_stage_does_not_count_as_speed():
+    clock = [0.0]
+    left = TimeLeft(lambda: clock[0])
+    left.plan(("probe", "detect", "preview"), 1_000_000)
+    clock[0] = 1.0
+    left.update("preview", 0, 100)  # detection came from the cache
+    clock[0] = 11.0
+    left.update("preview", 50, 100)
+    assert left.fraction == pytest.approx(0.75, abs=0.01) and left.eta == pytest.approx(10.0, rel=0.01)
 
 
 def test_cancelled_is_raised_by_the_next_report():

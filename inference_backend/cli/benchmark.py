@@ -1,0 +1,63 @@
+"""gentg benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from .terminal import Terminal, with_terminal
+
+HELP = """\
+Measure every stage on this machine: CPU time per frame (all threads, median of several runs), the speed of the whole
+run against the detector alone on frames that are already decoded, and peak memory. Nothing is cached or kept."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="a video (default: the sample clip)")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="repetitions (default: %(default)s)")
+    parser.add_argument("--detector", default="mediapipe", metavar="NAME", help="as in gentg estimate")
+    parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    parser.add_argument("--runtime", choices=("torch", "onnx"), default="torch")
+    parser.add_argument("--json", action="store_true", help="print the figures for programs")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
+
+
+def run(args: argparse.Namespace) -> int:
+    return with_terminal("benchmark", lambda terminal: _run(args, terminal), quiet=args.quiet)
+
+
+def _run(args: argparse.Namespace, terminal: Terminal) -> int:
+    from gentg_blender.core.contract import EstimateSettings, GentgError
+    from inference_backend.pipeline.benchmark import measure
+    from inference_backend.pipeline.folders import repository
+    from inference_backend.pipeline.reporter import Reporter
+
+    if args.runs < 1:
+        raise GentgError("bad_request", "--runs must be at least 1")
+    clip = args.clip or repository() / "samples" / "beam_walk.mp4"
+    settings = EstimateSettings.from_dict(
+        {"detector": args.detector, "quality": args.quality, "device": args.device, "runtime": args.runtime}
+    )
+
+    def make_report() -> Reporter:
+        return Reporter(cancelled=terminal.cancelled)
+
+    figures = measure(clip, settings, args.runs, make_report, lambda i: terminal.say(f"run {i} of {args.runs}"))
+    if args.json:
+        print(json.dumps(figures, indent=2), file=terminal.out)
+        return 0
+    say = lambda text: print(text, file=terminal.out)  # noqa: E731
+    say(f"{figures['clip']}: {figures['frames']} frames, {figures['image_size'][0]}x{figures['image_size'][1]}, "
+        f"{figures['cores']} cores, median of {args.runs} runs")
+    say("stage          CPU ms/frame")
+    for stage, value in figures["cpu_ms_per_frame"].items():
+        say(f"  {stage:<12} {value:10.2f}")
+    say(f"  after detection (clean to write): {figures['after_detection_ms']:.2f} ms per frame")
+    say(f"  TGT {figures['tgt_ms']:.2f} ms per frame, GPC {figures['gpc_ms']:.2f} ms per frame, "
+        f"which drew {100 * figures['resampled']:.0f} % of the joints anew")
+    say(f"detector alone on decoded frames: {figures['detector_fps']:.1f} frames/s")
+    say(f"whole run: {figures['whole_fps']:.1f} frames/s, {figures['ratio']:.2f} times the detector alone")
+    say(f"loading libraries and models, once: {figures['load_s']:.1f} s; peak memory {figures['peak_memory'] / 1e6:.0f} MB")
+    return 0
