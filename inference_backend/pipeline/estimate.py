@@ -18,6 +18,7 @@ from inference_backend import __version__
 
 from .cache import Cache, key_of
 from .camera import Intrinsics, intrinsics
+from .folders import cache_folder
 from .outputs import Outputs, staged
 from .reporter import Reporter, peak_memory
 
@@ -143,7 +144,7 @@ class Estimator:
         if self._lifter is None or self._lifter[0] != key:
             from inference_backend.lifting.lifter import Lifter
 
-            self._lifter = (key, Lifter(settings))
+            self._lifter = (key, Lifter(settings, graphs=cache_folder() / "graphs"))
         return self._lifter[1]
 
 
