@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .contract import GentgError
@@ -48,9 +49,15 @@ class Layout:
             raise GentgError("internal", f"This Blender's {self.name} has no member {name}.") from None
 
 
-def read_dna(blend: bytes) -> dict[str, Layout]:
-    """All structs of an uncompressed .blend file's contents. Raises GentgError("bad_request")."""
-    return _parse(_find_block(blend, b"DNA1"))
+def read_dna(blend: bytes, wanted: Collection[str]) -> dict[str, Layout]:
+    """The named structs from an uncompressed .blend file's contents.
+
+    Raises GentgError("bad_request") for another file, GentgError("internal") where one is unknown.
+    """
+    found = _parse(_find_block(blend, b"DNA1"), wanted)
+    if missing := set(wanted) - set(found):
+        raise GentgError("internal", f"This Blender knows no {', '.join(sorted(missing))}.")
+    return found
 
 
 def _find_block(blend: bytes, wanted: bytes) -> bytes:
@@ -74,7 +81,7 @@ def _find_block(blend: bytes, wanted: bytes) -> bytes:
     raise GentgError("bad_request", "The .blend file lacks its own description.")
 
 
-def _parse(dna: bytes) -> dict[str, Layout]:
+def _parse(dna: bytes, wanted: Collection[str]) -> dict[str, Layout]:
     at = 4  # after "SDNA"
 
     def expect(tag: bytes) -> None:
@@ -110,6 +117,9 @@ def _parse(dna: bytes) -> dict[str, Layout]:
     for _ in range(integer()):
         kind, count = struct.unpack_from("<2H", dna, at)
         at += 4
+        if types[kind] not in wanted:
+            at += 4 * count
+            continue
         offset, members = 0, {}
         for _ in range(count):
             type_index, name_index = struct.unpack_from("<2H", dna, at)

@@ -73,6 +73,11 @@ def why_not(strip: bpy.types.Strip | None) -> str:
     return ""
 
 
+def shown_frames(strip: bpy.types.Strip) -> tuple[int, int]:
+    """First and last scene frame between a strip's handles."""
+    return _left(strip), int(_get(strip, "right_handle", "frame_final_end")) - 1
+
+
 def clip_strip(scene: bpy.types.Scene, strip: bpy.types.Strip | None) -> ClipStrip:
     """Everything about a strip that an estimate needs.
 
@@ -228,6 +233,6 @@ def _layouts() -> dict[str, Layout]:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "layouts.blend")
             bpy.data.libraries.write(path, {text}, compress=False)
-            return read_dna(Path(path).read_bytes())
+            return read_dna(Path(path).read_bytes(), ("Sequence", "SeqRetimingHandle"))
     finally:
         bpy.data.texts.remove(text)

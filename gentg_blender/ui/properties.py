@@ -1,0 +1,172 @@
+"""What a person chooses, kept with the scene. No job state: that is in `session`."""
+
+from __future__ import annotations
+
+import math
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
+
+from ..core.contract import EstimateSettings, GentgError
+
+_DEFAULTS = EstimateSettings()
+
+
+class GentgSettings(bpy.types.PropertyGroup):
+    """Choices for estimating and importing."""
+
+    clip: StringProperty(
+        name="Clip", subtype="FILE_PATH",
+        description="Video of a person. In the sequencer the active strip is used instead",
+    )  # fmt: skip
+    start_frame: bpy.props.IntProperty(
+        name="First Frame", default=1, description="Scene frame on which the clip begins",
+    )  # fmt: skip
+    quality: EnumProperty(
+        name="Quality", default=_DEFAULTS.quality.upper(),
+        items=(
+            ("FAST", "Fast", "A draft: the lightest detector. Good to see whether a take works"),
+            ("BALANCED", "Balanced", "The best detail for the time"),
+            ("BEST", "Best", "The heaviest detector. Takes longest, steadiest hands and feet"),
+        ),
+        description="How carefully the person is tracked",
+    )  # fmt: skip
+    use_height: BoolProperty(
+        name="Actor's Height", description="Scale the skeleton to a known height. Without it the height is estimated from the clip",
+    )  # fmt: skip
+    height: FloatProperty(
+        name="Height", default=1.75, min=0.4, max=3.0, step=1, precision=2, unit="LENGTH",
+        description="The actor's standing height, in shoes",
+    )  # fmt: skip
+    camera: EnumProperty(
+        name="Camera Lens", default="AUTO",
+        items=(
+            ("AUTO", "Automatic", "Read from the clip where it says so, else a usual lens is assumed"),
+            ("SCENE", "Scene Camera", "Take the field of view of the scene's active camera"),
+            ("TYPED", "Field of View", "Type the angle that the picture spans from left to right"),
+        ),
+        description="The lens the clip was filmed with. It decides how far the person is from the camera",
+    )  # fmt: skip
+    fov: FloatProperty(
+        name="Field of View", default=math.radians(60), min=0.05, max=2.9, subtype="ANGLE",
+        description="Angle that the picture spans from its left to its right edge",
+    )  # fmt: skip
+    detector: EnumProperty(
+        name="Detector", default="MEDIAPIPE",
+        items=(
+            ("MEDIAPIPE", "MediaPipe", "Comes with the backend and works offline"),
+            ("FOLDER", "From Folder", "An RTMPose model that you downloaded yourself"),
+        ),
+        description="What finds the person in each frame",
+    )  # fmt: skip
+    detector_folder: StringProperty(
+        name="Model Folder", subtype="DIR_PATH", description="Folder with the RTMPose model's .onnx file",
+    )  # fmt: skip
+    correction: FloatProperty(
+        name="Correction", default=_DEFAULTS.correction, min=0.0, max=1.0, subtype="FACTOR",
+        description="How far the generative corrector may change limbs that were hidden or uncertain. 0 leaves it out",
+    )  # fmt: skip
+    smoothing: FloatProperty(
+        name="Smoothing", default=_DEFAULTS.smoothing, min=0.0, max=2.0, step=1, precision=2, unit="TIME_ABSOLUTE",
+        description="Jitter shorter than this many seconds is removed, without lag. 0 keeps every twitch",
+    )  # fmt: skip
+    foot_lock: BoolProperty(
+        name="Lock Feet", default=_DEFAULTS.foot_lock, description="Keep planted heels and toes from sliding",
+    )  # fmt: skip
+    device: EnumProperty(
+        name="Device", default="AUTO",
+        items=(
+            ("AUTO", "Automatic", "The fastest that works"),
+            ("CPU", "Processor", "Works everywhere"),
+            ("CUDA", "NVIDIA GPU", "Needs a backend that was set up with a CUDA build"),
+            ("MPS", "Apple GPU", "On Macs with Apple silicon"),
+        ),
+        description="What the networks run on",
+    )  # fmt: skip
+    seed: bpy.props.IntProperty(
+        name="Seed", default=0, min=0, description="Another seed gives the corrector another guess for hidden limbs",
+    )  # fmt: skip
+    existing: EnumProperty(
+        name="Run Again", default="REPLACE",
+        items=(
+            ("REPLACE", "Replace", "Put the new animation in the place of this clip's earlier one"),
+            ("ADD", "Keep Both", "Add another armature beside the earlier one"),
+        ),
+        description="What happens to an earlier result of the same clip",
+    )  # fmt: skip
+    add_camera: BoolProperty(
+        name="Matching Camera", default=True, description="Add a camera from which the skeleton lies on the person",
+    )  # fmt: skip
+    show_clip: BoolProperty(
+        name="Clip Behind", default=True, description="Show the clip behind the scene in the matching camera",
+    )  # fmt: skip
+    before: BoolProperty(
+        name="Keep Uncorrected", default=True,
+        description="Keep the motion from before the correction as a layer, to compare and to mix",
+    )  # fmt: skip
+    markers: BoolProperty(
+        name="Mark Gaps", default=True, description="Put timeline markers where the person is not seen; there are no keys there",
+    )  # fmt: skip
+
+
+def estimate_settings(context: bpy.types.Context) -> dict:
+    """The scene's choices as the backend's settings. Raises GentgError for what cannot be meant."""
+    s = context.scene.gentg
+    values = {
+        "quality": s.quality.lower(), "device": s.device.lower(), "correction": s.correction,
+        "smoothing": s.smoothing, "foot_lock": s.foot_lock, "seed": s.seed,
+        "height": s.height if s.use_height else None,
+        "detector": "mediapipe",
+    }  # fmt: skip
+    if s.detector == "FOLDER":
+        if not s.detector_folder:
+            raise GentgError("bad_request", "No folder is chosen for the detector.", hint="Choose one under Advanced, or take MediaPipe.")
+        values["detector"] = bpy.path.abspath(s.detector_folder)
+    if s.camera == "TYPED":
+        values["fov"] = s.fov
+    elif s.camera == "SCENE":
+        values["fov"] = _scene_camera_fov(context.scene)
+    return EstimateSettings.from_dict(values).to_dict()
+
+
+def _scene_camera_fov(scene: bpy.types.Scene) -> float:
+    """Horizontal angle in radians that the active camera's frame spans."""
+    camera = scene.camera
+    if camera is None or camera.type != "CAMERA":
+        raise GentgError("bad_request", "The scene has no camera to take the lens from.",
+                         hint="Add a camera, or set Camera Lens to Automatic.")
+    if camera.data.type != "PERSP":
+        raise GentgError("bad_request", f"{camera.name} is not a perspective camera.", hint="Set Camera Lens to Automatic.")
+    corners = camera.data.view_frame(scene=scene)
+    width = max(c.x for c in corners) - min(c.x for c in corners)
+    return 2.0 * math.atan(0.5 * width / abs(corners[0].z))
+
+
+def _get_mix(ob: bpy.types.Object) -> float:
+    from ..tool.mix import get_mix
+
+    amount = get_mix(ob)
+    return 1.0 if amount is None else amount
+
+
+def _set_mix(ob: bpy.types.Object, amount: float) -> None:
+    from ..tool.mix import has_before, set_mix
+
+    if has_before(ob):
+        set_mix(ob, amount)
+
+
+CLASSES = (GentgSettings,)
+
+
+def attach() -> None:
+    bpy.types.Scene.gentg = PointerProperty(type=GentgSettings)
+    bpy.types.Object.gentg_mix = FloatProperty(
+        name="Corrected", min=0.0, max=1.0, subtype="FACTOR", get=_get_mix, set=_set_mix, options=set(),
+        description="0 plays the motion from before the generative correction, 1 the corrected one",
+    )  # fmt: skip
+
+
+def detach() -> None:
+    del bpy.types.Scene.gentg
+    del bpy.types.Object.gentg_mix
