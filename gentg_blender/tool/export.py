@@ -41,7 +41,7 @@ def export_fbx(
                          hint="Select the armature that holds the animation.")
     first, last = frames or motion_range(armature)
     _ensure_exporter(path)
-    with atomic_file(path) as temporary, _scene_range(context.scene, first, last):
+    with atomic_file(path) as temporary, _baking(context.scene, armature, first, last):
         with context.temp_override(selected_objects=[armature], active_object=armature, object=armature):
             try:
                 done = bpy.ops.export_scene.fbx(
@@ -85,14 +85,30 @@ def _ensure_exporter(path: Path) -> None:
 
 
 @contextmanager
-def _scene_range(scene: bpy.types.Scene, first: int, last: int) -> Iterator[None]:
-    """The exporter bakes the scene's range, and moves its current frame."""
+def _baking(scene: bpy.types.Scene, armature: bpy.types.Object, first: int, last: int) -> Iterator[None]:
+    """Let the exporter see the motion in `first` to `last` and the rest pose at every other frame.
+
+    It bakes the scene's range, then goes back to the current frame and writes what it finds there
+    as the skeleton; readers take that for the rest pose, since a file without a mesh has no bind
+    pose. Everything is as before afterwards.
+    """
     start, end, frame, sub = scene.frame_start, scene.frame_end, scene.frame_current, scene.frame_subframe
-    scene.frame_end = max(last, scene.frame_start)
-    scene.frame_start, scene.frame_end = first, last
+    position = armature.data.pose_position
+
+    def rest_outside(changed: bpy.types.Scene, _depsgraph: object = None) -> None:
+        if changed == scene:
+            armature.data.pose_position = "POSE" if first <= scene.frame_current <= last else "REST"
+
+    handlers = bpy.app.handlers.frame_change_pre
+    handlers.append(rest_outside)
     try:
+        scene.frame_end = max(last, scene.frame_start)
+        scene.frame_start, scene.frame_end = first, last
+        scene.frame_set(first - 1)
         yield
     finally:
+        handlers.remove(rest_outside)
+        armature.data.pose_position = position
         scene.frame_end = max(end, scene.frame_start)
         scene.frame_start, scene.frame_end = start, end
         scene.frame_set(frame, subframe=sub)
