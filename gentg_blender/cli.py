@@ -110,6 +110,10 @@ def _items(args: argparse.Namespace) -> list[Any]:
     def refuse(why: str, hint: str = "") -> None:
         raise GentgError("bad_request", why, hint=hint)
 
+    for kind, suffix in SUFFIXES.items():
+        value = getattr(args, kind)
+        if isinstance(value, str) and Path(value).suffix.lower() != suffix:
+            refuse(f"'{value}' does not end with {suffix}", f"Put the clips before the options: CLIP... --{kind}")
     if bool(args.clips) == bool(args.capture):
         refuse("give clips to estimate or --capture with captures to import, one of the two")
     if not args.fbx and not args.blend:
@@ -149,9 +153,6 @@ def _output(args: argparse.Namespace, kind: str, stem: str) -> Path | None:
         if args.out is None:
             raise GentgError("bad_request", f"--{kind} needs a file name, or --out a folder")
         return args.out / (stem + SUFFIXES[kind])
-    if Path(value).suffix.lower() != SUFFIXES[kind]:
-        raise GentgError("bad_request", f"'{value}' does not end with {SUFFIXES[kind]}",
-                         hint=f"Put the clips before the options: CLIP... --{kind}")  # fmt: skip
     return Path(value)
 
 
