@@ -122,7 +122,7 @@ def _blender() -> list[Check]:
     try:
         blender = find_blender()
     except GentgError as error:
-        return [Check("Blender", "warn", error.message, error.hint)]
+        return [Check("Blender", "warn", f"{error.message} ({error.file})" if error.file else error.message, error.hint)]
     if blender.program is not None:
         return [Check("Blender", "ok", f"{blender.version} at {blender.program}")]
     # bpy needs system libraries that pip cannot bring, and a failure to load may end the process: ask a child.

@@ -155,6 +155,7 @@ class _Run:
         self.estimator, self.settings, self.report, self.cache = estimator, settings, report, cache
         self.cached: list[str] = []
         self.warnings: list[str] = []
+        self.cleaning: dict[str, int] = {}
 
     def detect(self, source: Path | ImageSequence, info: VideoInfo) -> KeypointTrack:
         """The person's raw keypoints, from the cache if the same content was seen before."""
@@ -179,7 +180,8 @@ class _Run:
         if not track.seen.any():
             raise GentgError("no_person", "No person was found in the video.",
                              hint="The whole person should be in the picture and at least a tenth of its height tall.")
-        cleaned = clean(track)
+        cleaned, changes = clean(track)
+        self.cleaning = {"swapped_frames": int(changes.swapped.any(-1).sum()), "filled_frames": int(changes.filled.sum())}
         self.report("clean", len(track), len(track))
         return cleaned
 
@@ -217,7 +219,7 @@ class _Run:
         capture = assemble(track, camera, before, after)
         capture.meta = {
             "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
-            "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout,
+            "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout, "cleaning": self.cleaning,
             "weights": result.weights, "warnings": self.warnings, "cached": self.cached,
         }  # fmt: skip
         return capture

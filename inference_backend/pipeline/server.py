@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gentg_blender.core.contract import EstimateSettings, GentgError, decode, encode, message
+from gentg_blender.core.contract import GentgError, decode, encode, message
 from inference_backend import __version__
 
 from .children import end_children
