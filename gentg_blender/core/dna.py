@@ -98,12 +98,10 @@ def _parse(dna: bytes, wanted: Collection[str]) -> dict[str, Layout]:
 
     def strings() -> list[str]:
         nonlocal at
-        out = []
-        for _ in range(integer()):
-            end = dna.index(b"\0", at)
-            out.append(dna[at:end].decode("ascii"))
-            at = end + 1
-        return out
+        count = integer()
+        out = dna[at:].split(b"\0", count)[:count]
+        at += sum(map(len, out)) + count
+        return [text.decode("ascii") for text in out]
 
     expect(b"NAME")
     names = strings()

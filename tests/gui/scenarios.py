@@ -1,0 +1,179 @@
+"""The scenarios, run inside Blender's GUI by driver.play. Arguments after --: scenario, report file, clip."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import bpy
+
+sys.path.insert(0, str(Path(__file__).parent))
+from driver import (  # noqa: E402
+    Heartbeat, Steps, key, play, press_button, region, screenshot, show_sidebar, wait_for, widen_sidebar,
+)
+
+NAME, REPORT, CLIP = sys.argv[sys.argv.index("--") + 1 :][:3]
+SEQ = "SEQUENCE_EDITOR"
+
+
+def gentg():
+    """Our modules under the name that Blender gave the installed extension."""
+    package = next(m for m in sys.modules if m.endswith(".gentg_blender") and m.startswith("bl_ext."))
+    return sys.modules[package + ".ui.session"].session
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+def datablocks() -> dict[str, list[str]]:
+    return {k: sorted(b.name for b in getattr(bpy.data, k)) for k in
+            ("objects", "armatures", "actions", "cameras", "collections", "images")}
+
+
+def armatures() -> list[bpy.types.Object]:
+    return [o for o in bpy.context.scene.objects if o.type == "ARMATURE"]
+
+
+def key_frames(ob) -> tuple[float, float]:
+    return tuple(ob.animation_data.action.frame_range)
+
+
+def prepare(report: dict) -> Steps:
+    """A 3D View above, a sequencer below, both with our tab."""
+    window = bpy.context.window_manager.windows[0]
+    view = max((a for a in window.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.width * a.height)
+    with bpy.context.temp_override(window=window, area=view, region=next(r for r in view.regions if r.type == "WINDOW")):
+        bpy.ops.screen.area_split(direction="HORIZONTAL", factor=0.5)
+    yield 0.3
+    low = min((a for a in window.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.y)
+    low.type = SEQ
+    low.spaces[0].view_type = "SEQUENCER"
+    yield 0.5
+    yield from show_sidebar(SEQ)
+    yield from show_sidebar("VIEW_3D")
+    yield from widen_sidebar(SEQ, 90)
+    yield from widen_sidebar("VIEW_3D", 90)
+
+
+def add_clip(start: int = 10, **_) -> bpy.types.Strip:
+    from driver import area
+
+    scene = bpy.context.scene
+    scene.render.fps = 60
+    window, a = bpy.context.window_manager.windows[0], area(SEQ)
+    window.workspace.sequencer_scene = scene
+    with bpy.context.temp_override(window=window, area=a, region=next(r for r in a.regions if r.type == "WINDOW")):
+        bpy.ops.sequencer.movie_strip_add(filepath=CLIP, frame_start=start, channel=2, sound=False, move_strips=False)
+        bpy.ops.sequencer.view_all()
+        bpy.ops.ed.undo_push(message="clip added")
+    return scene.sequence_editor.active_strip
+
+
+def estimate(report: dict) -> Steps:
+    """Select, press, get animation; undo and redo; a second run; queue."""
+    session = gentg()
+    yield from prepare(report)
+    yield from screenshot("no-strip")
+    strip = add_clip()
+    yield from screenshot("ready")
+    before = datablocks()
+    heart = Heartbeat()
+    yield from press_button(SEQ, "gentg.estimate_pose")
+    yield from wait_for(lambda: session.busy, "the click starts an estimate", 5)
+    heart.reset()
+    yield from wait_for(lambda: session.queue.current and session.queue.current.progress.fraction > 0.4, "progress")
+    report["longest_pause_running"] = heart.reset()
+    yield from screenshot("running")
+    yield from wait_for(lambda: not session.busy, "the result")
+    assert len(armatures()) == 1, session.notices
+    first, last = key_frames(armatures()[0])
+    report["frames"] = [first, last, strip.left_handle, strip.right_handle]
+    assert first >= strip.left_handle and last <= strip.right_handle
+    report["longest_tick"] = session.longest_tick
+    yield from screenshot("done")
+
+    after = datablocks()
+    r = region("VIEW_3D", "WINDOW")
+    x, y = r.x + r.width // 3, r.y + r.height // 2
+    yield from key("Z", x, y, ctrl=True)
+    yield 0.5
+    assert datablocks() == before, (datablocks(), before)
+    yield from key("Z", x, y, ctrl=True, shift=True)
+    yield 0.5
+    assert datablocks() == after and len(armatures()) == 1
+
+    yield from press_button(SEQ, "gentg.estimate_pose")
+    yield from wait_for(lambda: session.busy, "a second run", 5)
+    pid = session.queue.backend.pid
+    yield from wait_for(lambda: not session.busy, "the second result")
+    assert session.queue.backend.pid == pid, "the backend stayed warm"
+    assert len(armatures()) == 1, "the second run replaces the first"
+    bpy.context.scene.gentg.existing = "ADD"
+    yield from press_button(SEQ, "gentg.estimate_pose")
+    yield from wait_for(lambda: session.busy, "a third run", 5)
+    yield from wait_for(lambda: not session.busy, "the third result")
+    assert len(armatures()) == 2, "the third run keeps both"
+    report["backend"] = session.queue.backend.pid
+
+
+def cancel(report: dict) -> Steps:
+    """Cancel by the button and by Esc: no process, no data-block. Then kill -9: an error, and it works again."""
+    session = gentg()
+    yield from prepare(report)
+    add_clip()
+    before = datablocks()
+    for how in ("button", "esc"):
+        yield from press_button(SEQ, "gentg.estimate_pose")
+        yield from wait_for(lambda: session.queue.current and session.queue.current.progress.done > 0, "progress")
+        pid = session.queue.backend.pid
+        began = time.monotonic()
+        if how == "button":
+            yield from press_button(SEQ, "gentg.cancel", at=0.8)
+        else:
+            r = region("VIEW_3D", "WINDOW")
+            began = time.monotonic()
+            yield from key("ESC", r.x + 200, r.y + 200)
+        clicked = time.monotonic()
+        yield from wait_for(lambda: not session.busy and not alive(pid), "the process is gone", 3)
+        report[f"cancel_{how}"] = time.monotonic() - (began if how == "esc" else clicked)
+        assert datablocks() == before
+        yield from screenshot(f"cancelled-{how}")
+        bpy.ops.gentg.dismiss(index=0)
+
+    yield from press_button(SEQ, "gentg.estimate_pose")
+    yield from wait_for(lambda: session.queue.current and session.queue.current.progress.done > 0, "progress")
+    os.kill(session.queue.backend.pid, signal.SIGKILL)
+    yield from wait_for(lambda: not session.busy, "the crash is noticed", 5)
+    assert session.notices[0].level == "ERROR" and Path(session.notices[0].file).is_file()
+    assert datablocks() == before
+    yield from screenshot("crashed")
+    bpy.ops.gentg.dismiss(index=0)
+    os.environ["GENTG_FAKE"] = os.environ.get("GENTG_FAKE_AFTER", os.environ.get("GENTG_FAKE", ""))
+    yield from press_button(SEQ, "gentg.estimate_pose")
+    yield from wait_for(lambda: session.busy, "it starts again", 5)
+    yield from wait_for(lambda: not session.busy, "it works again")
+    assert len(armatures()) == 1
+    report["backend"] = session.queue.backend.pid
+
+
+def states(report: dict) -> Steps:
+    """The panels without a backend, with a strip that is none of a clip, and the preferences."""
+    yield from prepare(report)
+    yield from screenshot("no-backend")
+    scene = bpy.context.scene
+    bpy.context.window_manager.windows[0].workspace.sequencer_scene = scene
+    scene.sequence_editor_create()
+    bpy.ops.gentg.open_preferences()
+    yield 1.0
+    yield from screenshot("preferences")
+
+
+play({"estimate": estimate, "cancel": cancel, "states": states}[NAME], REPORT)

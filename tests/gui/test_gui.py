@@ -1,0 +1,108 @@
+"""The installed extension in the real GUI of Blender, under Xvfb, driven by simulated clicks.
+
+Needs GENTG_BLENDER (a Blender 5.x executable), xvfb-run and ImageMagick's import; skips loudly without them.
+Runs against a scripted backend by default, so that every state can be produced at will; one test runs the
+whole path with the real backend of this checkout's environment. GENTG_SHOTS=FOLDER keeps screenshots.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+CLIP = ROOT / "samples" / "beam_walk.mp4"
+BLENDER = os.environ.get("GENTG_BLENDER", "")
+
+pytestmark = [
+    pytest.mark.skipif(not BLENDER or not Path(BLENDER).is_file(), reason="GENTG_BLENDER names no Blender"),
+    pytest.mark.skipif(shutil.which("xvfb-run") is None or shutil.which("import") is None, reason="no xvfb-run or import"),
+]
+
+
+@pytest.fixture(scope="module")
+def profile(tmp_path_factory):
+    """A fresh profile with the built zip installed the way a person installs it."""
+    folder = tmp_path_factory.mktemp("profile")
+    env = {**os.environ, "BLENDER_USER_RESOURCES": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    zips = tmp_path_factory.mktemp("zip")
+    run = [BLENDER, "--factory-startup", "--command", "extension"]
+    subprocess.run([*run, "build", "--source-dir", str(ROOT), "--output-dir", str(zips)], check=True, env=env, timeout=300)
+    (package,) = zips.glob("*.zip")
+    install = [BLENDER, "--command", "extension", "install-file", "--repo", "user_default", "--enable", str(package)]
+    subprocess.run(install, check=True, env=env, timeout=300)
+    assert list(folder.rglob("gentg_blender/ui/panels.py")), "the extension was not installed"
+    return env
+
+
+@pytest.fixture(scope="module")
+def fake(tmp_path_factory):
+    """An "environment" whose Python is the scripted backend, and a capture for it to hand out."""
+    sys.path.insert(0, str(ROOT / "tests" / "blender"))
+    from walking import walking
+
+    from gentg_blender.core.contract import save_capture
+
+    folder = tmp_path_factory.mktemp("fake")
+    save_capture(folder / "walk.npz", walking(2.0))
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/job/fake_server.py"\n')
+    python.chmod(0o755)
+    return python, folder / "walk.npz"
+
+
+def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, **environment: str) -> dict:
+    report = tmp_path / "report.json"
+    command = ["xvfb-run", "-a", "-s", "-screen 0 1600x900x24", BLENDER, "--enable-event-simulate", "--window-geometry",
+               "0", "0", "1600", "900", "--no-window-focus", "--python", str(HERE / "scenarios.py"), "--", scenario, str(report), str(CLIP)]  # fmt: skip
+    env = {**profile, **environment}
+    with open(tmp_path / "blender.log", "w") as log:
+        done = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=timeout, check=False)
+    text = (tmp_path / "blender.log").read_text(errors="replace")
+    assert report.is_file(), f"Blender ended with {done.returncode} before the scenario did:\n{text[-3000:]}"
+    result = json.loads(report.read_text(encoding="utf-8"))
+    assert result["ok"], result.get("error", text[-3000:])
+    assert "Traceback" not in text and "DeprecationWarning" not in text, text[-3000:]
+    return result
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 3
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_press_the_button_and_get_animation(profile, fake, tmp_path):
+    python, capture = fake
+    result = play(profile, tmp_path, "estimate", GENTG_PYTHON=str(python), GENTG_FAKE=f"frames=100,pause=0.03,capture={capture}")
+    assert result["longest_tick"] < 0.05, result
+    assert gone(result["backend"]), "closing Blender ends the backend"
+
+
+def test_cancel_crash_and_again(profile, fake, tmp_path):
+    python, capture = fake
+    result = play(profile, tmp_path, "cancel", GENTG_PYTHON=str(python), GENTG_FAKE=f"frames=2000,pause=0.02,child,capture={capture}",
+                  GENTG_FAKE_AFTER=f"frames=10,capture={capture}")  # fmt: skip
+    assert result["cancel_button"] < 1.0 and result["cancel_esc"] < 1.0, result
+    assert gone(result["backend"])
+
+
+def test_states_without_a_backend(profile, tmp_path):
+    profile = {k: v for k, v in profile.items() if k != "GENTG_PYTHON"}
+    play(profile, tmp_path, "states")
+
+
+@pytest.mark.skipif(not os.environ.get("GENTG_PYTHON"), reason="GENTG_PYTHON names no environment with the real backend")
+def test_the_whole_path_with_the_real_backend(profile, tmp_path):
+    result = play(profile, tmp_path, "estimate", timeout=600)
+    assert result["longest_tick"] < 0.05, result
+    assert gone(result["backend"])
