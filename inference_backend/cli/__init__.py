@@ -18,6 +18,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lift": ("lift", "2D keypoints in, capture file out"),
     "doctor": ("doctor", "what is installed, what is wrong, and how to mend it"),
     "benchmark": ("benchmark", "time and memory of every stage on this machine"),
+    "train": ("train", "train TGT, GPC or a baseline on motion capture"),
+    "export": ("export", "write a network as ONNX, TorchScript or exported program"),
     "serve": ("serve", "answer requests of Blender over stdin and stdout"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ class LiftResult:
     tgt: Lifted
     corrected: Lifted
     weights: dict[str, str]  # network -> sha256
-    resampled: float  # share of the joints that GPC drew anew
+    resampled: float = 0.0  # share of the joints that GPC drew anew
     warnings: list[str] = field(default_factory=list)
 
 
@@ -83,11 +84,19 @@ class Lifter:
     """Holds the networks; one instance serves many clips."""
 
     def __init__(self, settings: EstimateSettings, tgt: Loaded | None = None, gpc: Loaded | None = None,
-                 corrector: CorrectorSettings | None = None):
+                 corrector: CorrectorSettings | None = None, graphs: Path | None = None):
+        """`graphs` is the folder that ONNX graphs are kept in; runtime onnx needs it."""
         self.settings = settings
-        self.device = pick_device(settings.device)
+        self.device = pick_device("cpu" if settings.runtime == "onnx" else settings.device)
         self.tgt = tgt or load_weights("tgt", self.device)
         self.gpc = gpc or load_weights("gpc", self.device)
+        self.tgt_network, self.gpc_network = self.tgt.model, self.gpc.model
+        if settings.runtime == "onnx":
+            if graphs is None:
+                raise GentgError("bad_request", "The runtime onnx needs a folder to keep its graphs in.")
+            from inference_backend.lifting.onnx_networks import OnnxGPC, OnnxTGT
+
+            self.tgt_network, self.gpc_network = OnnxTGT(self.tgt, graphs), OnnxGPC(self.gpc, graphs)
         info = self.gpc.info.get("corrector", {})
         self.corrector = corrector or CorrectorSettings(**info)
         # Calibration: factors on TGT's scale (plane, depth), found on held-out people.
@@ -157,12 +166,12 @@ class Lifter:
         p, c, s = tensor(points[:, rows]), tensor(confidence[:, rows]), tensor(padded - padded[:, :1])
         x = normalise(p, c, s)
         kind = torch.full((b,), family, device=self.device)
-        out = self.tgt.model(x, s, kind)
+        out = self.tgt_network(x, s, kind)
         if QUALITIES[self.settings.quality].mirrored:
-            out = _mean_with_mirror(out, self.tgt.model, p, c, s, kind)
+            out = _mean_with_mirror(out, self.tgt_network, p, c, s, kind)
         joints, share = out.joints, 0.0
         if self.settings.correction > 0:
-            joints, mask = correct(self.gpc.model, out, x, s, self.corrector, random, out.scale * self.calibration)
+            joints, mask = correct(self.gpc_network, out, x, s, self.corrector, random, out.scale * self.calibration)
             share = float(mask[:, before : before + t].float().mean())
         cut = slice(before, before + t)
         out = TGTOutput(out.joints[:, cut], out.directions[:, cut], out.lengths, out.scale[:, cut], out.root[:, cut],
