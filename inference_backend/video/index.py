@@ -22,6 +22,7 @@ class PacketIndex:
     """
 
     pts: np.ndarray
+    keyframes: np.ndarray  # (M,) pts of the frames at which decoding can start
     time_base: float
     countable: bool
 
@@ -29,6 +30,11 @@ class PacketIndex:
     def times(self) -> np.ndarray:
         """(N,) seconds from the first frame."""
         return (self.pts - self.pts[0]) * self.time_base if len(self.pts) else np.zeros(0)
+
+    @property
+    def keyframe_times(self) -> np.ndarray:
+        """(M,) seconds from the first frame."""
+        return (self.keyframes - self.pts[0]) * self.time_base if len(self.pts) else np.zeros(0)
 
     @property
     def is_vfr(self) -> bool | None:
@@ -49,6 +55,7 @@ def scan(path: str | os.PathLike, limit: int | None = None) -> PacketIndex:
         assert stream is not None  # open_video has checked
         countable = stream.codec_context.name not in _UNCOUNTABLE
         pts: list[int] = []
+        keyframes: list[int] = []
         try:
             for packet in container.demux(stream):
                 if packet.size == 0 or packet.is_discard:
@@ -57,6 +64,8 @@ def scan(path: str | os.PathLike, limit: int | None = None) -> PacketIndex:
                     countable = False
                     continue
                 pts.append(packet.pts)
+                if packet.is_keyframe:
+                    keyframes.append(packet.pts)
                 if limit is not None and len(pts) >= limit:
                     break
         except (OSError, ValueError):  # a damaged tail; FFmpegError is one of the two
@@ -65,4 +74,4 @@ def scan(path: str | os.PathLike, limit: int | None = None) -> PacketIndex:
         if limit is not None and len(pts) >= limit:  # the last few may miss neighbours that come later
             values = values[: max(0, len(values) - 16)]
         countable = countable and len(values) > 0 and bool(np.all(np.diff(values) > 0))
-        return PacketIndex(values, float(stream.time_base or 0), countable)
+        return PacketIndex(values, np.array(keyframes, dtype=np.int64), float(stream.time_base or 0), countable)

@@ -1,0 +1,204 @@
+"""From a clip to one person's raw 2D track: decode, detect, follow; all cores, flat memory."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from gentg_blender.core.contract import GentgError
+from gentg_blender.core.skeleton import NUM_JOINTS
+from inference_backend.video.decode import decode
+from inference_backend.video.index import PacketIndex, scan
+from inference_backend.video.prefetch import prefetch
+from inference_backend.video.probe import VideoInfo, probe
+from inference_backend.video.sequence import ImageSequence
+
+from .detector import Detection, Detector
+from .layouts import to_canonical
+from .track import KeypointTrack
+from .tracking import TrackingConfig, follow_person
+
+_log = logging.getLogger(__name__)
+Report = Callable[[str, int, int | None], None]
+
+_AHEAD = 4  # decoded pictures ready per segment: bounds memory
+_SHORT = 4.0  # seconds; shorter clips are one segment
+_SEGMENT = 20.0  # seconds of clip that one detector works through at most
+_WARM_UP = 0.5  # seconds before a segment in which a detector that follows finds its person
+_POLL = 0.1  # seconds between progress reports
+
+
+def detect_video(
+    source: str | os.PathLike | ImageSequence,
+    detector: Detector,
+    start: float | None = None,
+    end: float | None = None,
+    report: Report = lambda stage, done, total: None,
+    *,
+    warn: Callable[[str], None] = _log.warning,
+    workers: int | None = None,
+    tracking: TrackingConfig = TrackingConfig(),
+) -> KeypointTrack:
+    """Find the most prominent person in every frame shown at start <= time < end (seconds).
+
+    The clip is cut into segments at places that depend on the clip alone, so that the result does
+    not depend on the number of `workers` (threads; by default one per core, at most 4). `report`
+    gets ("detect", frames done, about how many) and may raise to stop everything.
+    Raises GentgError: what video.decode raises, no_person, cancelled (through `report`).
+    """
+    info = probe(source)
+    index = None if isinstance(source, ImageSequence) else _index(source, info)
+    last = info.duration if end is None else min(end, info.duration)
+    segments = plan_segments(start or 0.0, last, detector.follows, index)
+    segments[0].begin, segments[-1].end = start, end  # the file's own limits, where none is given
+    total = max(1, round((last - (start or 0.0)) * info.fps))
+    job = _Job(source, detector, index, segments, warn)
+    job.run(min(len(segments), workers or min(os.cpu_count() or 1, 4)), lambda done: report("detect", min(done, total), total))
+    return _assemble(segments, info, detector, tracking)
+
+
+@dataclass
+class Segment:
+    """Frames at begin <= time < end; detection starts at `warm_up` to find the person again."""
+
+    warm_up: float | None
+    begin: float | None
+    end: float | None
+    frames: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    found: list[list[Detection]] = field(default_factory=list)
+
+
+def plan_segments(start: float, end: float, follows: bool, index: PacketIndex | None) -> list[Segment]:
+    """Cut [start, end) seconds into an even number of segments that begin near keyframes, or leave it whole."""
+    length = end - start
+    if index is None or length < _SHORT:
+        return [Segment(start, start, end)]
+    count = 2 * math.ceil(length / (2 * _SEGMENT))
+    warm = _WARM_UP if follows else 0.0
+    entries = index.keyframe_times + warm  # beginnings that cost no decoding in vain
+    cuts = [start]
+    for i in range(1, count):
+        ideal = start + length * i / count
+        near = entries[np.abs(entries - ideal) < 0.2 * length / count]
+        cuts.append(float(near[np.abs(near - ideal).argmin()]) if len(near) else ideal)
+    cuts.append(end)
+    return [Segment(max(start, a - (warm if i else 0.0)), a, b) for i, (a, b) in enumerate(zip(cuts, cuts[1:]))]
+
+
+def _index(source: str | os.PathLike, info: VideoInfo) -> PacketIndex | None:
+    index = scan(source) if info.duration >= _SHORT else None
+    return index if index is not None and index.countable else None
+
+
+class _Job:
+    """Worker threads that take segments in turn; the first error stops all of them."""
+
+    def __init__(self, source, detector: Detector, index: PacketIndex | None, segments: list[Segment], warn):
+        self._source, self._detector, self._index, self._warn = source, detector, index, warn
+        self._waiting = list(reversed(segments))
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._done, self._error, self._said = 0, None, set()
+
+    def run(self, workers: int, report: Callable[[int], None]) -> None:
+        threads = [threading.Thread(target=self._work, name=f"gentg-detect-{i}", daemon=True) for i in range(workers)]
+        for thread in threads:
+            thread.start()
+        try:
+            for thread in threads:
+                while thread.is_alive():
+                    report(self._done)
+                    thread.join(_POLL)
+            report(self._done)
+        finally:  # also on Ctrl-C and on cancelling through `report`
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+        if self._error is not None:
+            raise self._error
+        for text in sorted(self._said):
+            self._warn(text)
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    if not self._waiting:
+                        return
+                    segment = self._waiting.pop()
+                self._detect(segment)
+        except BaseException as error:  # re-raised in the thread that waits
+            with self._lock:
+                self._error = self._error or error
+            self._stop.set()
+
+    def _detect(self, segment: Segment) -> None:
+        start = segment.warm_up if segment.begin is not None else None
+        detector = self._detector.spawn()
+        try:
+            frames = decode(self._source, start, segment.end, self._detector.max_size, warn=self._said.add, index=self._index)
+            with prefetch(frames, _AHEAD) as ready:
+                for frame in ready:
+                    if self._stop.is_set():
+                        return
+                    found = detector.detect(frame.image)
+                    if segment.begin is not None and frame.time < segment.begin - 1e-6:
+                        continue  # the person is only being found again
+                    height, width = frame.image.shape[:2]
+                    segment.frames.append(frame.index)
+                    segment.times.append(frame.time)
+                    segment.found.append([_relative(d, width, height) for d in found])
+                    with self._lock:
+                        self._done += 1
+        finally:
+            detector.close()
+
+
+def _relative(detection: Detection, width: int, height: int) -> Detection:
+    """Coordinates as fractions of the picture, since it was scaled while decoding."""
+    scale = np.array([width, height], float)
+    points = detection.keypoints.astype(np.float32)
+    points[:, :2] /= scale
+    world = None if detection.world is None else detection.world.astype(np.float32)
+    return Detection(points, detection.score, (detection.box / np.tile(scale, 2)).astype(np.float32), world)
+
+
+def _assemble(segments: list[Segment], info: VideoInfo, detector: Detector, tracking: TrackingConfig) -> KeypointTrack:
+    frames = np.array([f for s in segments for f in s.frames], dtype=np.int64)
+    times = np.array([t for s in segments for t in s.times], dtype=float)
+    scale = np.array([*info.size, 1.0], np.float32)
+    found = [[Detection(d.keypoints * scale, d.score, d.box * np.tile(scale[:2], 2), d.world) for d in people]
+             for s in segments for people in s.found]
+    chosen = follow_person(times, found, detector.layout, tracking)
+    seen = chosen >= 0
+    if not seen.any():
+        raise GentgError("no_person", "No person was found in the clip.", file=info.path,
+                         hint="The person should be at least a fifth of the picture's height, lit, and mostly in the picture.")
+    keypoints = np.zeros((len(times), NUM_JOINTS, 3))
+    world = np.full((len(times), NUM_JOINTS, 3), np.nan)
+    has_world = False
+    for row in np.flatnonzero(seen):
+        detection = found[row][chosen[row]]
+        keypoints[row] = to_canonical(detection.keypoints, detector.layout)
+        if detection.world is not None:
+            has_world = True
+            world[row] = _world(detection, detector.layout)
+    track = KeypointTrack(
+        keypoints=keypoints, layout=detector.layout, timestamps=times, frames=frames, seen=seen,
+        image_size=info.size, fps=info.fps, world=world if has_world else None,
+    )  # fmt: skip
+    track.check(info.path)
+    return track
+
+
+def _world(detection: Detection, layout: str) -> np.ndarray:
+    """(35, 3) metres, NaN where the layout has no such joint."""
+    present = np.ones((len(detection.world), 1))
+    canonical = to_canonical(np.concatenate([detection.world, present], axis=1), layout)
+    return np.where(canonical[:, 3:] > 0, canonical[:, :3], np.nan)

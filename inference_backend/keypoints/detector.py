@@ -1,0 +1,45 @@
+"""What a 2D pose detector is to the rest of the program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One person in one picture. Pixels have (0, 0) at the outer corner of the first pixel."""
+
+    keypoints: np.ndarray  # (K, 3) x, y pixels and confidence 0..1, the detector's layout
+    score: float  # 0..1 that this is a person
+    box: np.ndarray  # (4,) x0, y0, x1, y1 pixels
+    world: np.ndarray | None = None  # (K, 3) metres, hip-centred, camera axes, if the detector gives 3D
+
+
+class Detector(Protocol):
+    """Finds people in pictures. An instance serves one thread; it is closed after use."""
+
+    name: str
+    layout: str  # key of layouts.LAYOUTS
+    version: str  # of the runtime
+    hashes: dict[str, str]  # model file -> sha256, for caches and the result's record
+    max_size: int  # shorter side in pixels above which pictures bring no more accuracy
+    follows: bool  # it looks where the person was in the picture before, so pictures must come in order
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """People in an (H, W, 3) uint8 RGB picture."""
+
+    def spawn(self) -> Detector:
+        """A fresh one of the same kind, for another thread or another place in the clip."""
+
+    def close(self) -> None:
+        """Free the models; safe to call twice."""
+
+
+def box_of(keypoints: np.ndarray, least: float = 0.1) -> np.ndarray:
+    """(4,) bounds of the points (K, 3) with at least `least` confidence, or of all if none has it."""
+    good = keypoints[keypoints[:, 2] >= least]
+    points = good if len(good) >= 2 else keypoints
+    return np.concatenate([points[:, :2].min(axis=0), points[:, :2].max(axis=0)])

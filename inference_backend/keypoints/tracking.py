@@ -1,0 +1,159 @@
+"""From people found frame by frame to one person's track that never jumps to somebody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from gentg_blender.core.skeleton import JOINT_INDEX, JOINT_MIRROR
+
+from .detector import Detection
+from .layouts import to_canonical
+
+_TORSO = [JOINT_INDEX[n] for n in ("l_shoulder", "r_shoulder", "l_hip", "r_hip")]
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Gates of the tracker. Lengths are in body sizes: about the standing height in the picture."""
+
+    reach: float = 0.18  # how far a person's middle may lie from where it is expected
+    speed: float = 2.5  # further per second since the person was last seen
+    widest: float = 0.6  # but never further than this
+    growth: float = 1.5  # factor of the body size between neighbouring sightings
+    max_gap: float = 1.0  # seconds unseen after which a track ends
+    shape: float = 0.16  # mean displacement of the points about the middle that needs `shape_time` to happen
+    shape_time: float = 0.25  # seconds
+    min_score: float = 0.3
+    shaky: float = 0.02  # second difference of a false find's points, body sizes; people's is far lower ...
+    shaky_motion: float = 3.5  # ... apart from this acceleration, body sizes per second squared
+
+
+@dataclass
+class _Track:
+    rows: list[int] = field(default_factory=list)
+    picks: list[int] = field(default_factory=list)
+    time: float = 0.0
+    middle: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    size: float = 1.0
+    form: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """What of a detection matters here, from its torso: hidden legs wander and must not end a track."""
+
+    points: np.ndarray  # (35, 3)
+    middle: np.ndarray  # (2,) pixels
+    size: float  # pixels, about the standing height
+    score: float
+
+    @classmethod
+    def of(cls, detection: Detection, layout: str) -> _Person:
+        points = to_canonical(detection.keypoints, layout)
+        torso = points[_TORSO]
+        if not (torso[:, 2] > 0).all():  # a detector that left some out: all it has
+            torso = points[points[:, 2] > 0]
+            extent = np.hypot(*np.ptp(torso[:, :2], axis=0)) if len(torso) else 1.0
+            return cls(points, torso[:, :2].mean(axis=0) if len(torso) else np.zeros(2), max(extent, 1.0), detection.score)
+        left, right, left_hip, right_hip = torso[:, :2]
+        length = np.linalg.norm((left + right - left_hip - right_hip) / 2)
+        # Shoulders are about 0.21, shoulders to hips 0.29 of the height; the longer is the less foreshortened.
+        size = max(length / 0.29, np.linalg.norm(left - right) / 0.21, 1.0)
+        return cls(points, torso[:, :2].mean(axis=0), float(size), detection.score)
+
+
+def follow_person(
+    times: np.ndarray, detections: list[list[Detection]], layout: str, config: TrackingConfig = TrackingConfig()
+) -> np.ndarray:
+    """Choose the most prominent person's track.
+
+    `times` (T,) seconds, `detections` those of each frame. Returns (T,) the index of the chosen
+    detection in each frame, -1 where the person was not seen. All -1 if nobody was found.
+    Prominence is the sum over time of body size times confidence; finds whose points tremble like
+    no body can (furniture taken for a person) do not count.
+    """
+    found = [[_Person.of(d, layout) for d in frame] for frame in detections]
+    steps = np.diff(times)
+    frame_time = float(np.median(steps)) if len(steps) else 1.0
+    tracks = _link(times, found, config)
+    duration = np.minimum(np.append(steps, frame_time), 2 * frame_time)
+    best, best_value = None, 0.0
+    for track in tracks:
+        value = sum(duration[r] * found[r][p].size * found[r][p].score for r, p in zip(track.rows, track.picks))
+        if value > best_value and not _is_false(track, times, found, config):
+            best, best_value = track, value
+    chosen = np.full(len(times), -1)
+    if best is not None:
+        chosen[best.rows] = best.picks
+    return chosen
+
+
+def _link(times: np.ndarray, found: list[list[_Person]], config: TrackingConfig) -> list[_Track]:
+    active: list[_Track] = []
+    done: list[_Track] = []
+    for row, time in enumerate(times):
+        ended = [t for t in active if time - t.time > config.max_gap]
+        done += ended
+        active = [t for t in active if time - t.time <= config.max_gap]
+        candidates = [i for i, d in enumerate(found[row]) if d.score >= config.min_score]
+        pairs: list[tuple[int, int]] = []
+        if active and candidates:
+            cost = np.array([[_distance(t, found[row][i], time, config) for i in candidates] for t in active])
+            rows, columns = linear_sum_assignment(np.where(np.isfinite(cost), cost, 1e6))
+            pairs = [(a, b) for a, b in zip(rows, columns) if np.isfinite(cost[a, b])]
+        for a, b in pairs:
+            _extend(active[a], row, candidates[b], time, found[row][candidates[b]])
+        taken = {b for _, b in pairs}
+        for b, i in enumerate(candidates):
+            if b not in taken:
+                track = _Track()
+                _extend(track, row, i, time, found[row][i])
+                active.append(track)
+    return done + active
+
+
+def _distance(track: _Track, person: _Person, time: float, config: TrackingConfig) -> float:
+    """Cost of continuing a track with a person, infinite where it cannot be the same one."""
+    gap = time - track.time
+    if abs(np.log(person.size / track.size)) > np.log(config.growth) * min(1.0 + gap, 2.0):
+        return np.inf
+    expected = track.middle + track.velocity * min(gap, 0.2)  # nobody keeps a velocity for long
+    scale = max(person.size, track.size)
+    offset = np.linalg.norm(person.middle - expected) / scale
+    if offset > min(config.reach + config.speed * gap, config.widest):
+        return np.inf
+    form = np.inf
+    for points in (person.points, person.points[JOINT_MIRROR]):  # a detector's left-right swap is no new person
+        weight = np.minimum(track.form[:, 2], points[:, 2])
+        moved = np.linalg.norm(points[:, :2] - person.middle - track.form[:, :2], axis=1)
+        form = min(form, (weight * moved).sum() / (weight.sum() + 1e-9) / scale)
+    if form > config.shape * max(1.0, gap / config.shape_time):
+        return np.inf
+    return float(offset + 0.5 * form)
+
+
+def _extend(track: _Track, row: int, pick: int, time: float, person: _Person) -> None:
+    if track.rows:
+        gap = max(time - track.time, 1e-3)
+        weight = min(1.0, gap / 0.15)  # velocity over about 0.15 s, whatever the frame rate
+        track.velocity = track.velocity * (1 - weight) + (person.middle - track.middle) / gap * weight
+    track.rows.append(row)
+    track.picks.append(pick)
+    track.time, track.middle, track.size = time, person.middle, person.size
+    track.form = np.column_stack([person.points[:, :2] - person.middle, person.points[:, 2]])
+
+
+def _is_false(track: _Track, times: np.ndarray, found: list[list[_Person]], config: TrackingConfig) -> bool:
+    rows = np.array(track.rows)
+    if len(rows) < 5:
+        return False  # too short to judge, and too short to outweigh a person
+    points = np.stack([found[r][p].points for r, p in zip(track.rows, track.picks)])
+    points = points[:, (points[..., 2] > 0).all(axis=0), :2]
+    size = np.median([found[r][p].size for r, p in zip(track.rows, track.picks)])
+    step = float(np.median(np.diff(times[rows])))
+    tremble = np.median(np.linalg.norm(np.diff(points, 2, axis=0), axis=-1)) / size
+    return bool(tremble > config.shaky + config.shaky_motion * step**2)
