@@ -11,13 +11,14 @@ HELP = """\
 Train a network on motion capture: the run's folder holds its checkpoint and TensorBoard log.
 
 An interrupted run goes on where it stopped when the same command is given again. Settings stand in a YAML file
-(configs/train/) and can be overridden: gentg train tgt --config configs/train/tgt_cpu.yaml optim.minutes=10.
+(configs/train/) and can be overridden: gentg train tgt --config configs/train/tgt_cpu.yaml --set optim.minutes=10
 On several GPUs: torchrun --nproc-per-node N -m inference_backend train ..."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=("tgt", "gpc", "e2e", "baseline"), help="what to train")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="settings that replace the file's")
+    parser.add_argument("--set", nargs="+", default=[], dest="overrides", metavar="KEY=VALUE",
+                        help="settings that replace the file's, such as optim.minutes=10")
     parser.add_argument("--config", type=Path, metavar="YAML", help="settings; without it the defaults of the code")
     parser.add_argument("--ship", type=Path, metavar="DIR", help="afterwards write the weights and their hashes there")
     parser.add_argument("--profile", type=Path, metavar="FILE", help="time 5 steps with PyTorch's profiler, write its "

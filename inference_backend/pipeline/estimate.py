@@ -45,6 +45,20 @@ def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
     return clip
 
 
+def open_detector(name: str) -> Any:
+    """`mediapipe`, or the folder of RTMDet and RTMPose models. Raises GentgError."""
+    if name == "mediapipe":
+        from inference_backend.keypoints.mediapipe_pose import MediapipePose
+
+        return MediapipePose()
+    if not Path(name).is_dir():
+        raise GentgError("bad_request", f"There is no detector '{name}'.",
+                         hint="Choose mediapipe, or give the folder that holds an RTMDet and an RTMPose .onnx file.")
+    from inference_backend.keypoints.rtmpose import RtmPose
+
+    return RtmPose.open(name)
+
+
 class Estimator:
     """Runs estimates one after another; detector and networks stay loaded between them."""
 
@@ -133,9 +147,7 @@ class Estimator:
     def detector(self, settings: EstimateSettings) -> Any:
         """The loaded 2D detector of these settings."""
         if self._detector is None or self._detector[0] != settings.detector:
-            from inference_backend.keypoints.detectors import create_detector
-
-            self._detector = (settings.detector, create_detector(settings.detector))
+            self._detector = (settings.detector, open_detector(settings.detector))
         return self._detector[1]
 
     def lifter(self, settings: EstimateSettings) -> Any:
@@ -160,26 +172,27 @@ class _Run:
     def detect(self, source: Path | ImageSequence, info: VideoInfo) -> KeypointTrack:
         """The person's raw keypoints, from the cache if the same content was seen before."""
         from inference_backend.keypoints.detect import detect_video
-        from inference_backend.keypoints.track import load_track, save_track
+
+        from .entries import load_detection, save_detection
 
         s = self.settings
         with self.report.loading():
             detector = self.estimator.detector(s)
-        self.content = _content(source)
-        key = key_of(version=__version__, content=self.content, detector=_identity(detector), start=s.start, end=s.end)
-        return self._through_cache(
-            "detect", key, load_track,
-            lambda: detect_video(source, detector, s.start, s.end, self.report), lambda track, path: save_track(path, track),
-        )  # fmt: skip
+        key = key_of(version=__version__, content=_content(source), detector=_identity(detector), start=s.start, end=s.end)
+
+        def compute() -> tuple[KeypointTrack, list[str]]:
+            said: list[str] = []
+            return detect_video(source, detector, s.start, s.end, self.report, warn=said.append), said
+
+        track, said = self._through_cache("detect", key, load_detection, compute, lambda v, path: save_detection(*v, path))
+        self.warnings += said
+        return track
 
     def clean(self, track: KeypointTrack) -> KeypointTrack:
-        """Left and right repaired, jitter removed, on the raw track. Raises GentgError("no_person")."""
+        """Left and right repaired, jitter removed."""
         from inference_backend.keypoints.clean import clean
 
         self.report("clean", 0, len(track))
-        if not track.seen.any():
-            raise GentgError("no_person", "No person was found in the video.",
-                             hint="The whole person should be in the picture and at least a tenth of its height tall.")
         cleaned, changes = clean(track)
         self.cleaning = {"swapped_frames": int(changes.swapped.any(-1).sum()), "filled_frames": int(changes.filled.sum())}
         self.report("clean", len(track), len(track))
@@ -195,11 +208,12 @@ class _Run:
         )  # fmt: skip
 
         def compute() -> LiftResult:
+            self.report("lift", 0, None)
             with self.report.loading():
                 lifter = self.estimator.lifter(s)
             return lifter.lift(track, camera.K, self.report)
 
-        from .lift_entry import load_lift, save_lift
+        from .entries import load_lift, save_lift
 
         return self._through_cache("lift", key, load_lift, compute, save_lift)
 

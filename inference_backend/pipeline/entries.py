@@ -1,0 +1,52 @@
+"""Detections and lifts as cache files, each with the warnings that came with it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from inference_backend.keypoints.track import KeypointTrack, load_track, save_track
+from inference_backend.lifting.lifted import Lifted
+
+if TYPE_CHECKING:  # imports torch, which a cached detection does not need
+    from inference_backend.lifting.lifter import LiftResult
+
+_PARTS = ("tgt", "corrected")
+_WARNINGS = "warnings.json"  # beside the arrays in a track's archive
+
+
+def save_detection(track: KeypointTrack, warnings: list[str], path: Path) -> None:
+    """Write to `path`."""
+    save_track(path, track)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_WARNINGS, json.dumps(warnings))
+
+
+def load_detection(path: Path) -> tuple[KeypointTrack, list[str]]:
+    """Read from `path`; raises whatever a damaged file raises."""
+    with zipfile.ZipFile(path) as archive:
+        warnings = json.loads(archive.read(_WARNINGS))
+    return load_track(path), warnings
+
+
+def save_lift(result: LiftResult, path: Path) -> None:
+    """Write to `path`."""
+    arrays = {f"{part}.{f.name}": getattr(getattr(result, part), f.name) for part in _PARTS for f in fields(Lifted)}
+    notes = json.dumps({"weights": result.weights, "warnings": result.warnings, "resampled": result.resampled})
+    with open(path, "wb") as stream:
+        np.savez(stream, notes=np.array(notes), **arrays)
+
+
+def load_lift(path: Path) -> LiftResult:
+    """Read from `path`; raises whatever a damaged file makes numpy raise."""
+    from inference_backend.lifting.lifter import LiftResult
+
+    with np.load(path, allow_pickle=False) as archive:
+        notes = json.loads(str(archive["notes"]))
+        parts = {part: Lifted(**{f.name: archive[f"{part}.{f.name}"] for f in fields(Lifted)}) for part in _PARTS}
+    return LiftResult(**parts, **notes)
