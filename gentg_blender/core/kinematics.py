@@ -137,7 +137,9 @@ def two_bone_ik(
     def turn(old: np.ndarray, new: np.ndarray) -> np.ndarray:
         return matrix_to_quat(basis_from(new, new_normal) @ np.swapaxes(basis_from(old, old_normal), -1, -2))
 
-    return TwoBone(new_mid, new_end, turn(upper_vector, new_mid - root), turn(lower_vector, new_end - new_mid))
+    return TwoBone(
+        new_mid, new_end, turn(upper_vector, new_mid - root), turn(lower_vector, new_end - new_mid)
+    )
 
 
 def _soft_limit(length: np.ndarray, longest: np.ndarray, softness: float) -> np.ndarray:

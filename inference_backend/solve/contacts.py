@@ -12,7 +12,19 @@ ENTER, STAY = 1.0, -0.5  # evidence that starts a contact, and that keeps one (h
 SHORTEST = 0.10  # seconds; shorter contacts are none
 SHORTEST_BREAK = 0.07  # seconds; shorter breaks within a contact are closed
 _SPEED_WINDOW = 0.12  # seconds over which speed is measured
+_FIRST_WINDOW = 0.25  # the same before the path is known well
 _LOGIT_LIMIT = 3.0
+
+
+def likely_planted(
+    feet: np.ndarray, probability: np.ndarray, times: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Weights (T, C) 0..1 for a first path: the network's contacts, less where feet (T, C, 3) plainly
+    move. Needs no floor, and forgives the speed that an unsure distance adds."""
+    _, velocity = local_fit(feet, times, _FIRST_WINDOW, seen)
+    moving = np.maximum(np.linalg.norm(velocity, axis=-1) / STILL_SPEED - 1.0, 0.0)
+    weight = np.where(probability > 0.5, probability, 0.0) * np.exp(-(moving**2))
+    return weight * seen[:, None]
 
 
 def too_short(start: int, stop: int, times: np.ndarray, seen: np.ndarray) -> bool:
@@ -54,7 +66,11 @@ def planted_feet(
                 planted[start:stop, part] = True
         for start, stop in runs(~planted[:, part]):
             inner = start > 0 and stop < len(times)
-            if inner and times[stop] - times[start - 1] <= SHORTEST_BREAK + spacing and seen[start:stop].all():
+            if (
+                inner
+                and times[stop] - times[start - 1] <= SHORTEST_BREAK + spacing
+                and seen[start:stop].all()
+            ):
                 planted[start:stop, part] = True
         for start, stop in runs(planted[:, part]):
             if too_short(start, stop, times, seen):

@@ -251,7 +251,9 @@ def _shift(rest: RestPose, heads: np.ndarray, S: str, plan: _Plan) -> np.ndarray
     """How far (T, 3) the pelvis must move so that the leg reaches its held foot: down, and
     sideways where going down is not enough."""
     thigh, shin, foot = (BONE_INDEX[b + S] for b in ("thigh", "shin", "foot"))
-    leg = np.linalg.norm(rest.head[shin] - rest.head[thigh]) + np.linalg.norm(rest.head[foot] - rest.head[shin])
+    leg = np.linalg.norm(rest.head[shin] - rest.head[thigh]) + np.linalg.norm(
+        rest.head[foot] - rest.head[shin]
+    )
     hip = heads[:, thigh]
     drawn = np.linalg.norm(heads[:, foot] - hip, axis=-1)
     reach = np.clip(drawn, FULL_REACH * leg, (1.0 - 1e-9) * leg)

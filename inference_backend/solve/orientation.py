@@ -30,7 +30,7 @@ TWIST_FILTER = 0.03  # seconds: smoothing of a roll that is seen well
 TWIST_MEMORY = 1.0  # seconds: how long an unseen roll is carried over before it is back at rest
 PLANE_SIGMA = 0.35  # radians: a hinge's plane less certain than this is hardly followed
 _KNUCKLE_SIGMA = 0.04  # metres: knuckles less certain than this hardly turn the forearm
-_POINT_SIGMA = 0.02  # metres: no point counts as more certain
+_POINT_SIGMA = 0.01  # metres: no point counts as more certain
 _OWN_ERROR = 0.5  # of a joint's error; the rest it shares with its neighbours
 # How far pieces turn from what carries them, one standard deviation: decides what their own
 # points leave open. The pelvis is compared with the trunk.

@@ -45,7 +45,8 @@ def reprojection(
     confidence = picture.keypoints[..., 2]
     usable = (confidence >= LOWEST_CONFIDENCE) & (points[..., 2] > 0.1)
     u, v = points[..., 0] / z, points[..., 1] / z
-    # Residuals in metres at the person's depth: x - z * ray, the same error in every picture size.
+    # Residuals in metres at the point's distance, the same error in every picture size. The factor z
+    # counts as a constant weight: were it differentiated, coming closer would shrink all errors.
     ru = np.where(usable, z * (u - (picture.keypoints[..., 0] - cx) / fx), 0.0)
     rv = np.where(usable, z * (v - (picture.keypoints[..., 1] - cy) / fy), 0.0)
     distance = np.hypot(ru, rv) / sigma
@@ -123,7 +124,11 @@ def fit_limbs(
             here = A[:, free]
             across = np.swapaxes(basis, -1, -2)
             m = across @ here @ basis
-            p, q, r = m[..., 0, 0] + damping, m[..., 0, 1], m[..., 1, 1] + damping
+            # The sphere's own curvature: a limb drawn beyond its length is stiffer than Gauss-Newton
+            # knows, and would be thrown from side to side. The softer case only slows it down.
+            drawn = np.sum(b[:, free] * direction[:, free], axis=-1) / np.maximum(lengths[free], 1e-6)
+            stiff = damping + np.maximum(drawn, 0.0)
+            p, q, r = m[..., 0, 0] + stiff, m[..., 0, 1], m[..., 1, 1] + stiff
             inverse = np.empty_like(m)
             determinant = p * r - q * q
             inverse[..., 0, 0], inverse[..., 1, 1] = r / determinant, p / determinant

@@ -47,7 +47,9 @@ def place_root(
         move = np.linalg.solve(information, downhill[..., None])[..., 0]
         # Never more than a third of the distance at once, so that nobody jumps behind the camera.
         limit = 0.33 * np.linalg.norm(root, axis=-1, keepdims=True)
-        root = root + move * np.minimum(1.0, limit / np.maximum(np.linalg.norm(move, axis=-1, keepdims=True), 1e-9))
+        root = root + move * np.minimum(
+            1.0, limit / np.maximum(np.linalg.norm(move, axis=-1, keepdims=True), 1e-9)
+        )
     return root, information
 
 

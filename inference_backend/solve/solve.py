@@ -14,7 +14,7 @@ from gentg_blender.core.rotations import matrix_to_quat, quat_continuous, quat_m
 from gentg_blender.core.skeleton import BONE_PARENTS, FEET, JOINT_INDEX, JOINT_PARENTS, JOINTS
 from inference_backend.lifting.lifted import Lifted
 
-from .contacts import planted_feet
+from .contacts import likely_planted, planted_feet
 from .foot_lock import lock_feet
 from .limb_lengths import clip_lengths
 from .orientation import bone_rotations, hips_rotation
@@ -81,8 +81,11 @@ def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSetting
     if len(times) != frames or len(seen) != frames or len(track.keypoints) != frames:
         raise ValueError(f"{frames} lifted frames, but {len(track.keypoints)} of keypoints")
     if not seen.any():
-        raise GentgError("no_person", "No frame shows a person well enough to animate.",
-                         hint="Choose another part of the clip, or one in which the person is larger.")
+        raise GentgError(
+            "no_person",
+            "No frame shows a person well enough to animate.",
+            hint="Choose another part of the clip, or one in which the person is larger.",
+        )
     warnings: list[str] = []
 
     rest, scale = _body(lifted, seen, settings.height)
@@ -94,7 +97,8 @@ def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSetting
     rotation = smooth_rotations(rotation, times, settings.smoothing, seen)
 
     height = rest.joints[_FEET_AT, 2]
-    trusted = np.where(lifted.contacts > 0.5, lifted.contacts, 0.0) * seen[:, None]
+    path = _path(rest, rotation, root, information, R, np.zeros_like(lifted.contacts), times, seen)
+    trusted = likely_planted(_feet(rest, rotation, path), lifted.contacts, times, seen)
     path = _path(rest, rotation, root, information, R, trusted, times, seen)
 
     # Level the world on the feet, then put the floor at zero under them.
@@ -200,7 +204,9 @@ def _fit(
         fitted = fit_limbs(mean, mean, sureness, lengths, view)
         # The pelvis is one rigid piece: set hips and spine, then fit the limbs that hang on it.
         hips = hips_rotation(fitted, rest, sigma)
-        fitted[:, trunk_at] = place[:, None] + (rest.joints[trunk_at] - rest.joints[0]) @ np.swapaxes(hips, -1, -2)
+        fitted[:, trunk_at] = place[:, None] + (rest.joints[trunk_at] - rest.joints[0]) @ np.swapaxes(
+            hips, -1, -2
+        )
         fitted = fit_limbs(fitted, mean, sureness, lengths, view, frozen=_TRUNK, steps=2)
         x[part] = fitted - fitted[:, :1]
         root[part], information[part] = place_root(x[part], sigma, prior_root, view)

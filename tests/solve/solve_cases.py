@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from gentg_blender.core.contract import EstimateSettings
 from gentg_blender.core.rotations import quat_from_axis_angle, quat_to_matrix
-from gentg_blender.core.skeleton import FEET, JOINT_INDEX, JOINT_PARENTS, NUM_JOINTS
+from gentg_blender.core.skeleton import FEET, JOINT_INDEX, JOINT_MIRROR, JOINT_PARENTS, NUM_JOINTS
 from inference_backend.lifting.lifted import Lifted
+from inference_backend.solve.rest_pose import RestPose, pose_from_offsets
 
 IMAGE = (1280, 720)
 K = np.array([[1100.0, 0, 640.0], [0, 1100.0, 360.0], [0, 0, 1.0]])
@@ -132,3 +134,105 @@ def film(
         gravity=R @ np.array([0.0, 0.0, -1.0]),
     )
     return Case(lifted, FakeTrack(keypoints, times, seen), world, R, t)
+
+
+# --------------------------------------------------------------------------- real motion
+
+_CMU = {
+    "spine": "Spine", "chest": "Spine1", "l_shoulder": "LeftArm", "r_shoulder": "RightArm",
+    "l_elbow": "LeftForeArm", "r_elbow": "RightForeArm", "l_wrist": "LeftFingerBase",
+    "r_wrist": "RightFingerBase", "l_hip": "LeftUpLeg", "r_hip": "RightUpLeg", "l_knee": "LeftLeg",
+    "r_knee": "RightLeg", "l_ankle": "LeftFoot", "r_ankle": "RightFoot",
+}  # fmt: skip
+_HEAD = {"head": (0, 0.1, 0), "head_top": (0, 0.23, 0.02), "nose": (0, 0.06, 0.14), "l_eye": (0.03, 0.1, 0.1),
+         "r_eye": (-0.03, 0.1, 0.1), "l_ear": (0.085, 0.1, 0), "r_ear": (-0.085, 0.1, 0)}  # fmt: skip
+_HAND = {"index": (0.085, 0, 0.03), "pinky": (0.08, 0, -0.035), "thumb": (0.055, -0.04, 0.055)}
+_FOOT = {"heel": (0, -0.05, -0.06), "foot_index": (0, -0.065, 0.19), "small_toe": (0.045, -0.065, 0.13)}
+Y_UP_TO_Z_UP = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
+
+
+@dataclass
+class Motion:
+    world: np.ndarray  # (T, 35, 3) Z up
+    times: np.ndarray  # (T,)
+    rotation: dict[str, np.ndarray]  # joint of the file -> (T, 3, 3) global rotation, Z up
+
+
+def real_motion(clip: str, start: int = 0, stop: int | None = None) -> Motion:
+    """Joints of a CMU clip; face, hand and foot points are fixed to its bones."""
+    with np.load(shared_motion(), allow_pickle=False) as z:
+        index = json.loads(z["index"].tobytes().decode())
+        info = next(c for c in index["clips"] if c["id"] == clip)
+        skeleton = index["skeletons"][info["skeleton"]]
+        q = z["rot/" + clip][start:stop].astype(float)
+        root = z["pos/" + clip][start:stop].astype(float)
+    q /= np.linalg.norm(q, axis=-1, keepdims=True)
+    local, names = quat_to_matrix(q), skeleton["names"]
+    rot, pos = np.empty_like(local), np.empty(local.shape[:2] + (3,))
+    for j, p in enumerate(skeleton["parents"]):
+        rot[:, j] = local[:, j] if p < 0 else rot[:, p] @ local[:, j]
+        pos[:, j] = root if p < 0 else pos[:, p] + rot[:, p] @ np.array(skeleton["offsets"][j])
+    x = np.zeros((len(q), NUM_JOINTS, 3))
+    for ours, theirs in _CMU.items():
+        x[:, JOINT_INDEX[ours]] = pos[:, names.index(theirs)]
+
+    def fix(name: str, bone: str, offset) -> None:
+        x[:, JOINT_INDEX[name]] = pos[:, names.index(bone)] + rot[:, names.index(bone)] @ np.array(offset)
+
+    for name, offset in _HEAD.items():
+        fix(name, "Head", offset)
+    for s, Side, out in (("l", "Left", 1.0), ("r", "Right", -1.0)):
+        # The foot's rest axes pitch with the file's rest pose: level them on its flattest frames.
+        foot = rot[:, names.index(Side + "Foot")]
+        low = pos[:, names.index(Side + "Foot"), 1]
+        up = foot[low <= np.quantile(low, 0.3)][:, 1].mean(0)
+        up /= np.linalg.norm(up)
+        ahead = np.array([0, 0, 1.0]) - up[2] * up
+        ahead /= np.linalg.norm(ahead)
+        axes = np.stack([np.cross(up, ahead), up, ahead], axis=-1)
+        for name, (a, b, c) in _HAND.items():
+            fix(f"{s}_{name}", Side + "FingerBase", (out * a, b, c))
+        for name, (a, b, c) in _FOOT.items():
+            fix(f"{s}_{name}", Side + "Foot", axes @ np.array([out * a, b, c]))
+    x[:, JOINT_INDEX["pelvis"]] = (x[:, JOINT_INDEX["l_hip"]] + x[:, JOINT_INDEX["r_hip"]]) / 2
+    x[:, JOINT_INDEX["neck"]] = (x[:, JOINT_INDEX["l_shoulder"]] + x[:, JOINT_INDEX["r_shoulder"]]) / 2
+    turned = Y_UP_TO_Z_UP @ rot
+    return Motion(
+        world=x @ Y_UP_TO_Z_UP.T,
+        times=np.arange(len(x)) / 30.0,
+        rotation={n: turned[:, j] for j, n in enumerate(names)},
+    )
+
+
+# --------------------------------------------------------------------------- made-up bodies
+
+
+def lengths_of(x: np.ndarray) -> np.ndarray:
+    """(35,) symmetric lengths of the first frame of (T, 35, 3) or of (35, 3)."""
+    x = x.reshape(-1, NUM_JOINTS, 3)[0]
+    lengths = np.linalg.norm(x - x[np.maximum(JOINT_PARENTS, 0)], axis=-1)
+    return (lengths + lengths[JOINT_MIRROR]) / 2.0
+
+
+def adult() -> RestPose:
+    """A person of about 1.75 m in the solver's rest pose."""
+    edges = {"spine": 0.21, "chest": 0.12, "neck": 0.19, "head": 0.20, "shoulder": 0.17, "elbow": 0.28,
+             "wrist": 0.25, "hip": 0.09, "knee": 0.41, "ankle": 0.41}  # fmt: skip
+    lengths, offsets = np.zeros(NUM_JOINTS), np.zeros((NUM_JOINTS, 3))
+    places = {"head_top": (0, -0.02, 0.14), "nose": (0, -0.138, -0.041), "eye": (0.03, -0.1, 0.0), "ear": (0.085, 0, 0),
+              "index": (0.086, -0.033, 0), "pinky": (0.079, 0.033, 0), "thumb": (0.057, -0.058, -0.03),
+              "heel": (0, 0.055, -0.058), "foot_index": (0, -0.195, -0.070), "small_toe": (0.045, -0.135, -0.072)}  # fmt: skip
+    for name, joint in JOINT_INDEX.items():
+        bare = name[2:] if name[:2] in ("l_", "r_") else name
+        side = -1.0 if name.startswith("r_") else 1.0
+        if bare in places:
+            offsets[joint] = np.array(places[bare]) * [side, 1.0, 1.0]
+            lengths[joint] = np.linalg.norm(offsets[joint])
+        elif bare in edges:
+            lengths[joint] = edges[bare]
+    return pose_from_offsets(lengths, offsets)
+
+
+def still(rest: RestPose, frames: int, fps: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+    """The rest pose held (T, 35, 3) and its times."""
+    return np.repeat(rest.joints[None], frames, 0), np.arange(frames) / fps
