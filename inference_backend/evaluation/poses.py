@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from gentg_blender.core.contract import GentgError
+
 # The 12 joints on which captures of any system are compared: every detector has them.
 LIMB_JOINTS: tuple[str, ...] = (
     "l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist",
@@ -78,10 +80,10 @@ class Reference:
         return np.einsum("tij,tnj->tni", self.camera.R, self.world) + self.camera.t[:, None]
 
 
-def root_of(names: tuple[str, ...], xyz: np.ndarray) -> np.ndarray:
-    """(T, J, 3) -> (T, 3) the middle of the hips, or the pelvis of a skeleton without hips."""
-    if "l_hip" in names and "r_hip" in names:
-        return (xyz[:, names.index("l_hip")] + xyz[:, names.index("r_hip")]) / 2
-    if "pelvis" in names:
-        return xyz[:, names.index("pelvis")]
-    raise ValueError("neither hips nor a pelvis: there is no root to compare from")
+def root_of(names: tuple[str, ...], xyz: np.ndarray, root: str) -> np.ndarray:
+    """(T, J, 3) -> (T, 3): the middle of the hips (`root` "hips") or the joint "pelvis"."""
+    needed = ("l_hip", "r_hip") if root == "hips" else ("pelvis",)
+    missing = [n for n in needed if n not in names]
+    if missing:
+        raise GentgError("bad_request", f"The poses lack {', '.join(missing)}: there is no root to compare from.")
+    return np.mean([xyz[:, names.index(n)] for n in needed], axis=0)

@@ -1,4 +1,4 @@
-"""Files -> `Poses` and `Reference`: captures of ours, other systems' npz, references with cameras, motion clips."""
+"""Files -> `Poses` and `Reference`: captures of ours, other systems' npz, references with cameras."""
 
 from __future__ import annotations
 
@@ -111,24 +111,3 @@ def _capture_as_reference(path: Path) -> Reference:
     camera = Camera(np.repeat(c.R[None], count, 0), np.repeat(c.t[None], count, 0), c.K, None,
                     (int(c.image_size[0]), int(c.image_size[1])))
     return Reference(tuple(c.names.tolist()), world, c.timestamps, c.frames.astype(int), camera, path.stem)
-
-
-def read_motion_clips(path: str | Path, subjects: tuple[str, ...] | None = None) -> list[tuple[str, str, float, np.ndarray]]:
-    """Motion files for training -> (clip, subject, fps, xyz (T,35,3) Z up) of `subjects` (default: all).
-
-    Raises GentgError when the file or a subject is missing.
-    """
-    from inference_backend.training.motion import read_motion
-
-    path = Path(path)
-    if not path.is_file():
-        raise GentgError("no_such_file", "The motion file does not exist.", file=path)
-    clips = read_motion(path)
-    known = {c.subject for c in clips}
-    unknown = sorted(set(subjects or ()) - known)
-    if unknown:
-        raise GentgError("bad_request", f"The motion file has no subject {', '.join(unknown)}.", file=path,
-                         hint=f"It has {', '.join(sorted(known))}.")
-    return [(c.clip_id, c.subject, c.fps, c.xyz) for c in clips if subjects is None or c.subject in subjects]
-
-

@@ -22,8 +22,11 @@ class Score:
     groups: dict[str, str] = field(default_factory=dict)
 
 
-def score(poses: Poses, reference: Reference, joints: tuple[str, ...] = LIMB_JOINTS) -> Score:
-    """Compare over `joints`, centred on the middle of the hips, in camera axes.
+def score(poses: Poses, reference: Reference, joints: tuple[str, ...] = LIMB_JOINTS, *,
+          root: str = "hips", feet: bool = True) -> Score:
+    """Compare over `joints`, centred on the middle of the hips or on the pelvis (`root`), in camera axes.
+
+    `feet=False` leaves out skate and floor, for references whose world has no floor.
 
     Under a moving camera both are turned into world axes frame by frame, so that the camera's motion is no
     error and no motion of the person. Frames are joined by number; frames of the reference that the capture
@@ -45,9 +48,9 @@ def score(poses: Poses, reference: Reference, joints: tuple[str, ...] = LIMB_JOI
         return out
 
     everything = of_capture(poses.xyz)
-    root_pred = root_of(poses.names, everything)
+    root_pred = root_of(poses.names, everything, root)
     truth = reference.in_camera()
-    root_ref = root_of(reference.names, truth)
+    root_ref = root_of(reference.names, truth, root)
     pred_all = everything - root_pred[:, None]
     ref_all = truth - root_ref[:, None]
     if reference.camera.moves:
@@ -82,11 +85,14 @@ def score(poses: Poses, reference: Reference, joints: tuple[str, ...] = LIMB_JOI
         "side_difference": metrics.side_difference(pred, bones, partner),
         "swap": float(metrics.swapped(pred[seen], ref[seen], mirror).mean()) if seen.any() else float("nan"),
     }
-    values |= _feet(poses, reference, everything - root_pred[:, None], turn, of_capture)
+    if feet:
+        values |= _feet(poses, reference, everything - root_pred[:, None], turn, of_capture)
     if poses.absolute:
         values["root_error"], values["root_error_percent"] = metrics.root_error(root_pred, root_ref)
     if poses.sigma is not None:
-        values |= uncertainty_values(errors / metrics.MM, of_capture(poses.pick(joints, poses.sigma)))
+        free = [i for i, n in enumerate(joints) if n != "pelvis"]  # the root has no error to be unsure of
+        sigma = of_capture(poses.pick(joints, poses.sigma))
+        values |= uncertainty_values(errors[:, free] / metrics.MM, sigma[:, free])
     per_joint = {
         "mpjpe": {n: metrics.mean(errors[:, i]) for i, n in enumerate(joints)},
         "p_mpjpe": {n: metrics.mean(aligned[:, i]) for i, n in enumerate(joints)},
@@ -139,7 +145,7 @@ def _feet(poses: Poses, reference: Reference, centred: np.ndarray, turn: np.ndar
     if not np.isfinite(truth).all():
         return {}
     stands = metrics.planted(truth, reference.times)
-    path = root_of(reference.names, reference.world)
+    path = root_of(reference.names, reference.world, "hips")
     moved = _turn(turn, poses.pick(feet, centred)) + path[:, None]
     out = {
         "skate": metrics.foot_skate(moved, reference.times, stands),

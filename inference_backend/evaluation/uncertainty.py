@@ -11,6 +11,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from gentg_blender.core.confidence import probability_within
+
 LEVELS = (0.50, 0.80, 0.90, 0.95)
 
 
@@ -28,21 +30,19 @@ def _pairs(error: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def distance_quantile(level: float, axes: int = 3) -> float:
     """Radius, in units of the RMS distance, that holds `level` of an isotropic normal error in `axes` dimensions.
 
-    In 3D the distance follows Maxwell's distribution, P(r) = erf(x / sqrt 2) - sqrt(2 / pi) x exp(-x^2 / 2) with
-    x = r / s and RMS distance sqrt(3) s; in 1D the half-normal one.
+    In 3D the distance follows Maxwell's distribution (core.confidence), in 1D the half-normal one.
     """
     if not 0.0 < level < 1.0 or axes not in (1, 3):
         raise ValueError("a level between 0 and 1, in one or three axes")
 
-    def probability(x: float) -> float:
-        p = math.erf(x / math.sqrt(2.0))
-        return p if axes == 1 else p - math.sqrt(2.0 / math.pi) * x * math.exp(-x * x / 2.0)
+    def probability(r: float) -> float:
+        return math.erf(r / math.sqrt(2.0)) if axes == 1 else float(probability_within(np.array(1.0), r))
 
     low, high = 0.0, 40.0
     for _ in range(100):  # bisection: exact to the last bit, and this is called for a handful of levels
         middle = (low + high) / 2.0
         low, high = (middle, high) if probability(middle) < level else (low, middle)
-    return low / math.sqrt(axes)
+    return low
 
 
 def coverage(error: np.ndarray, sigma: np.ndarray, level: float, axes: int = 3) -> float:
