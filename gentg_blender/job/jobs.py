@@ -45,7 +45,7 @@ class Job:
     """One request to the backend and what became of it."""
 
     title: str  # for people: the strip's or the clip's name
-    method: str  # "estimate", "lift" or "doctor", see docs/contract.md
+    command: str  # "estimate", "lift" or "doctor", see docs/contract.md
     params: dict[str, Any]
     scratch: Path | None = None  # the job's own folder of temporary files, removed unless it succeeds
     context: Any = None  # the caller's, untouched
@@ -163,7 +163,7 @@ class JobQueue:
                 self._fail(job, error, ended)
             return
         try:
-            self.backend.send(message("request", id=job.id, method=job.method, params=job.params))
+            self.backend.send(message("request", id=job.id, command=job.command, params=job.params))
         except GentgError as error:
             self.backend.kill()
             self.backend = None

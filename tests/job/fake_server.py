@@ -40,7 +40,7 @@ def options(text: str) -> dict[str, str]:
 def answer(msg: dict) -> None:
     params, key = msg.get("params", {}), msg["id"]
     script = options(params.get("fake") or os.environ.get("GENTG_FAKE", ""))
-    if msg["method"] == "doctor":
+    if msg["command"] == "doctor":
         say("result", id=key, result={"ok": True, "checks": []})
         return
     capture = params.get("capture")
@@ -75,7 +75,7 @@ def answer(msg: dict) -> None:
 def main() -> None:
     script = options(os.environ.get("GENTG_FAKE", ""))
     if "silent" not in script:
-        say("hello", version="0.0", pid=os.getpid(), log="", methods=["doctor", "estimate"],
+        say("hello", version="0.0", pid=os.getpid(), log="", commands=["doctor", "estimate"],
             environment={k: os.environ.get(k) for k in ("OCIO", "PYTHONPATH", "PYTHONUTF8")})  # fmt: skip
     for line in sys.stdin.buffer:
         msg = json.loads(line)
