@@ -134,7 +134,7 @@ class Backend:
         how = "ended unexpectedly" if status is None else _describe_status(status)
         last = self._tail_of_log()
         return GentgError("internal", f"The backend {how}." + (f" It last said: {last}" if last else ""),
-                          file=self.log_path, hint=f"Press the button to try again. The log: {self.log_path}")  # fmt: skip
+                          file=self.log_path, hint="Press the button to try again; the log says more.")  # fmt: skip
 
     # ------------------------------------------------------------------ reader thread
 

@@ -21,7 +21,7 @@ _COUNTS_FRAMES = ("detect", "clean", "lift", "correct", "solve", "preview")
 
 @dataclass
 class Progress:
-    """Feed `update` with progress messages; read `fraction`, `eta` and `text`."""
+    """Feed `update` with progress messages; read `fraction`, `stage_text` and `detail`."""
 
     stage: str = ""
     done: int = 0
@@ -38,13 +38,15 @@ class Progress:
         self.eta = None if msg.get("eta") is None else max(float(msg["eta"]), 0.0)
 
     @property
-    def text(self) -> str:
-        """'Finding the person, frame 120 of 900, 0:42 left'."""
-        if not self.stage:
-            return "Starting"
-        parts = [STAGE_TEXT.get(self.stage, self.stage.capitalize())]
+    def stage_text(self) -> str:
+        return STAGE_TEXT.get(self.stage, self.stage.capitalize()) if self.stage else "Starting the backend"
+
+    @property
+    def detail(self) -> str:
+        """'Frame 120 of 900, 0:42 left'; empty while nothing can be said."""
+        parts = []
         if self.stage in _COUNTS_FRAMES and self.done:
-            parts.append(f"frame {self.done} of {self.total}" if self.total else f"frame {self.done}")
+            parts.append(f"Frame {self.done} of {self.total}" if self.total else f"Frame {self.done}")
         if self.eta is not None:
             parts.append(f"{format_seconds(self.eta)} left")
         return ", ".join(parts)

@@ -36,6 +36,11 @@ def sequencer_scene(context: bpy.types.Context) -> bpy.types.Scene:
     return getattr(context, "sequencer_scene", None) or context.scene
 
 
+def shows_scene(context: bpy.types.Context) -> bool:
+    """Whether the sequencer shows a scene at all; since 5.0 a new workspace's does not."""
+    return not hasattr(context, "sequencer_scene") or context.sequencer_scene is not None
+
+
 def active_strip(context: bpy.types.Context) -> bpy.types.Strip | None:
     editor = sequencer_scene(context).sequence_editor
     return editor.active_strip if editor else None

@@ -71,7 +71,9 @@ class GENTG_PT_sequencer(_Estimate, bpy.types.Panel):
         chosen = strips.selected_strips(context)
         usable = [s for s in chosen if not strips.why_not(s)]
         box = layout.box()
-        if not chosen:
+        if not strips.shows_scene(context):
+            draw_text(box, "The sequencer shows no scene yet. Choose one in its header.", icon="INFO", width=width)
+        elif not chosen:
             draw_text(box, strips.NO_STRIP, icon="INFO", width=width)
         elif not usable:
             draw_text(box, strips.why_not(chosen[0]), icon="INFO", width=width)

@@ -6,19 +6,41 @@ import atexit
 
 import bpy
 
-from . import operators_backend, operators_estimate, operators_result, panels, panels_result, preferences, properties
+from . import (
+    map_properties,
+    operators_backend,
+    operators_estimate,
+    operators_result,
+    operators_retarget,
+    panels,
+    panels_result,
+    panels_retarget,
+    preferences,
+    properties,
+)
 from .session import session
 
-_MODULES = (properties, preferences, operators_backend, operators_estimate, operators_result, panels, panels_result)
+_MODULES = (properties, map_properties, preferences, operators_backend, operators_estimate, operators_result,
+            operators_retarget, panels, panels_result, panels_retarget)  # fmt: skip
+
+
+_registered: list[type] = []
 
 
 def register() -> None:
-    for module in _MODULES:
-        for cls in module.CLASSES:
-            if cls is preferences.GentgPreferences and not preferences.is_addon():
-                continue  # run from a script: Blender has no place for preferences then
-            bpy.utils.register_class(cls)
-    properties.attach()
+    """On an error nothing stays registered."""
+    try:
+        for module in _MODULES:
+            for cls in module.CLASSES:
+                if cls is preferences.GentgPreferences and not preferences.is_addon():
+                    continue  # run from a script: Blender has no place for preferences then
+                bpy.utils.register_class(cls)
+                _registered.append(cls)
+        properties.attach()
+        map_properties.attach()
+    except BaseException:
+        _remove_classes()
+        raise
     bpy.app.handlers.load_pre.append(_before_load)
     atexit.register(session.shut_down)
 
@@ -26,13 +48,15 @@ def register() -> None:
 def unregister() -> None:
     session.shut_down()
     atexit.unregister(session.shut_down)
-    if _before_load in bpy.app.handlers.load_pre:
-        bpy.app.handlers.load_pre.remove(_before_load)
+    bpy.app.handlers.load_pre.remove(_before_load)
+    map_properties.detach()
     properties.detach()
-    for module in reversed(_MODULES):
-        for cls in reversed(module.CLASSES):
-            if hasattr(cls, "bl_rna") and cls.is_registered:
-                bpy.utils.unregister_class(cls)
+    _remove_classes()
+
+
+def _remove_classes() -> None:
+    while _registered:
+        bpy.utils.unregister_class(_registered.pop())
 
 
 @bpy.app.handlers.persistent

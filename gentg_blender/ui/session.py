@@ -38,10 +38,10 @@ class Notice:
     @classmethod
     def from_error(cls, title: str, error: GentgError) -> Notice:
         lines = [line for text in (error.message, error.hint) for line in text.splitlines() if line]
-        if error.file and error.file not in " ".join(lines):
+        is_log = (error.file or "").endswith(".log")
+        if error.file and not is_log and error.file not in " ".join(lines):
             lines.insert(1, error.file)
-        is_log = bool(error.file) and str(error.file).endswith((".log", ".txt"))
-        return cls("ERROR", title, tuple(lines), str(error.file) if is_log else "")
+        return cls("ERROR", title, tuple(lines), error.file if is_log else "")
 
 
 @dataclass

@@ -47,10 +47,8 @@ def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
         row.label(text=job.title, icon="PLAY" if job.state.active else "TIME")
         row.operator("gentg.cancel", text="" if not job.state.active else "Cancel", icon="X").job = job.id
         if job.state.active:
-            lines = textwrap.wrap(job.progress.text, max(width - 2, 20))
-            box.progress(factor=job.progress.fraction, text=lines[0] if len(lines) == 1 else f"{job.progress.fraction:.0%}")
-            if len(lines) > 1:
-                draw_text(box, job.progress.text, width=width)
+            box.progress(factor=job.progress.fraction, text=f"{job.progress.fraction:.0%}")
+            draw_text(box, "\n".join(filter(None, (job.progress.stage_text, job.progress.detail))), width=width)
         else:
             box.label(text="Waiting", icon="BLANK1")
     for job, _ in session.loading:

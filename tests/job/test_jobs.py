@@ -220,9 +220,9 @@ def test_unwritable_logs_are_an_error(tmp_path):
 
 def test_progress_text():
     p = Progress()
-    assert p.text == "Starting"
+    assert (p.stage_text, p.detail) == ("Starting the backend", "")
     p.update({"stage": "detect", "done": 120, "total": 900, "fraction": 0.3, "eta": 42.4})
-    assert p.text == "Finding the person, frame 120 of 900, 0:42 left"
+    assert (p.stage_text, p.detail) == ("Finding the person", "Frame 120 of 900, 0:42 left")
     p.update({"stage": "write", "done": 0, "total": None, "fraction": 0.1, "eta": None})
-    assert p.text == "Writing" and p.fraction == 0.3  # the bar never runs backwards
+    assert (p.stage_text, p.detail) == ("Writing", "") and p.fraction == 0.3  # the bar never runs backwards
     assert [format_seconds(s) for s in (0.2, 65, 3700)] == ["0:00", "1:05", "1:01:40"]

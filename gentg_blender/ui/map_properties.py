@@ -1,0 +1,92 @@
+"""The choices of a retarget and the bone map of its target, kept with the scene: a linked rig takes no properties."""
+
+from __future__ import annotations
+
+import bpy
+from bpy.props import BoolProperty, CollectionProperty, EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+
+from ..core.retarget import Mapping
+from ..core.retarget.mapping import ROLES
+
+SEPARATOR = ", "
+
+
+class GentgMapRow(bpy.types.PropertyGroup):
+    """One part of the body and the bones that carry it."""
+
+    name: StringProperty(name="Body Part", description="Part of the captured body")
+    bones: StringProperty(
+        name="Bones", description="Bones of the rig that carry this part, from the trunk outwards, with commas between. "
+        "Empty leaves the part out",
+    )  # fmt: skip
+
+
+class GentgBoneMap(bpy.types.PropertyGroup):
+    """The map of one rig."""
+
+    rows: CollectionProperty(type=GentgMapRow)
+    active: IntProperty(name="Row", description="The chosen row of the bone map", options={"SKIP_SAVE"})
+    label: StringProperty(name="Rig", description="What the rig was recognised as")
+    preset: StringProperty(name="Preset", description="Preset that brings the rig's IK controls and switches")
+
+
+def _target_changed(settings: GentgRetargetSettings, _context) -> None:
+    settings.map.rows.clear()  # it was another rig's
+    settings.map.label = settings.map.preset = ""
+
+
+class GentgRetargetSettings(bpy.types.PropertyGroup):
+    """Choices for retargeting."""
+
+    target: PointerProperty(
+        name="Rig", type=bpy.types.Object, poll=lambda _, ob: ob.type == "ARMATURE", update=_target_changed,
+        description="Your own character's armature, which gets the captured motion",
+    )  # fmt: skip
+    map: PointerProperty(type=GentgBoneMap)
+    root_motion: EnumProperty(
+        name="Root Motion", default="hips",
+        items=(
+            ("hips", "Hips", "The hips carry the path through the scene"),
+            ("root", "Root Bone", "The rig's root bone carries the path on the floor, the hips the rest"),
+            ("object", "Object", "The armature object itself is moved along the path"),
+        ),
+        description="What carries the character's path",
+    )  # fmt: skip
+    feet: BoolProperty(name="Plant Feet", default=True, description="Hold planted feet in place with the rig's own leg lengths")
+    blend: FloatProperty(
+        name="Ease", default=0.15, min=0.0, max=1.0, unit="TIME_ABSOLUTE",
+        description="Seconds in which a foot eases into and out of its place",
+    )  # fmt: skip
+    reach_hands: BoolProperty(name="Reach Hands", description="Bring the hands to where the actor's were, whatever the arm length")
+    controls: EnumProperty(
+        name="Controls", default="FK", items=(("FK", "FK", "FK controls are in use afterwards"), ("IK", "IK", "IK controls are in use afterwards")),
+        description="Which of the rig's controls are in use afterwards; both are keyed",
+    )  # fmt: skip
+
+
+CLASSES = (GentgMapRow, GentgBoneMap, GentgRetargetSettings)
+
+
+def attach() -> None:
+    bpy.types.Scene.gentg_retarget = PointerProperty(type=GentgRetargetSettings)
+
+
+def detach() -> None:
+    del bpy.types.Scene.gentg_retarget
+
+
+def fill(bone_map: GentgBoneMap, mapping: Mapping) -> None:
+    """Show a mapping for editing, every body part in its row."""
+    bone_map.rows.clear()
+    for role in ROLES:
+        row = bone_map.rows.add()
+        row.name, row.bones = role, SEPARATOR.join(mapping.bones.get(role, ()))
+    bone_map.label, bone_map.preset = mapping.name, mapping.preset
+
+
+def read(bone_map: GentgBoneMap) -> Mapping | None:
+    """The edited mapping; None when no map was made, so that the rig is recognised."""
+    if not bone_map.rows:
+        return None
+    bones = {r.name: tuple(b.strip() for b in r.bones.split(",") if b.strip()) for r in bone_map.rows}
+    return Mapping({role: names for role, names in bones.items() if names}, bone_map.label or "custom", bone_map.preset)
