@@ -111,7 +111,7 @@ def _estimate(item: Item, settings: dict[str, Any], queue: JobQueue, outcome: Ou
         queue.poll()
         now = time.monotonic()
         if job.progress.stage != stage or now - told > 5.0:
-            say(f"{item.name}: {job.progress.text}")
+            say(f"{item.name}: " + ", ".join(filter(None, (job.progress.stage_text, job.progress.detail))))
             told, stage = now, job.progress.stage
         time.sleep(_POLL)
     if job.state is not State.DONE:
