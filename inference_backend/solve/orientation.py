@@ -16,7 +16,6 @@ from gentg_blender.core.rotations import (
     matrix_to_quat,
     normalize,
     quat_between,
-    quat_multiply,
     quat_to_matrix,
 )
 from gentg_blender.core.skeleton import BONE_INDEX, BONE_PARENTS, BONES, JOINT_INDEX
@@ -97,6 +96,36 @@ def twist_filter(angle: np.ndarray, weight: np.ndarray, times: np.ndarray, seen:
     right = np.stack([share * (weight * np.cos(angle) + pull), share * weight * np.sin(angle)], axis=-1)
     u = solveh_banded(band, right)
     return np.arctan2(u[:, 1], u[:, 0])
+
+
+def settle_spine(
+    x: np.ndarray, measured: np.ndarray, sigma: np.ndarray, rest: RestPose, times: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Joints (T, 35, 3) with the chest turned about the line from spine to neck; lengths are kept.
+
+    Two stiff pieces between points that noise brings too close together must buckle, and would snap
+    from side to side. The side comes from the `measured` chest (T, 35, 3; sigma (T, 35) metres)
+    where it lies clearly off the line, else from neighbouring frames and, at last, from a back
+    that bends the natural way: chest behind the line.
+    """
+    spine, chest, neck = (JOINT_INDEX[n] for n in ("spine", "chest", "neck"))
+    hips = hips_rotation(x, rest, sigma)
+    axis = normalize(x[:, neck] - x[:, spine])
+    back = normalize(hips[..., 1] - np.sum(hips[..., 1] * axis, axis=-1, keepdims=True) * axis)
+    left = np.cross(axis, -back)
+    line = normalize(measured[:, neck] - measured[:, spine])
+    off = measured[:, chest] - measured[:, spine]
+    off = off - np.sum(off * line, axis=-1, keepdims=True) * line
+    size = np.sum(off**2, axis=-1)
+    weight = size / (size + _own_variance(sigma[:, chest])) * seen
+    angle = np.arctan2(np.sum(off * left, axis=-1), np.sum(off * back, axis=-1))
+    angle = twist_filter(angle, weight**2, times, seen)[:, None]
+    arm = x[:, chest] - x[:, spine]
+    along = np.sum(arm * axis, axis=-1, keepdims=True)
+    out = np.linalg.norm(arm - along * axis, axis=-1, keepdims=True)
+    settled = x.copy()
+    settled[:, chest] = x[:, spine] + along * axis + out * (np.cos(angle) * back + np.sin(angle) * left)
+    return settled
 
 
 def _swing(matrix: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from inference_backend.lifting.lifted import Lifted
 from .contacts import likely_planted, planted_feet
 from .foot_lock import lock_feet
 from .limb_lengths import clip_lengths
-from .orientation import bone_rotations, hips_rotation
+from .orientation import bone_rotations, hips_rotation, settle_spine
 from .rest_pose import RestPose, build_rest_pose
 from .rigid_fit import Picture, fit_limbs
 from .root_path import place_root, smooth_path
@@ -93,6 +93,7 @@ def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSetting
 
     R = world_rotation(lifted.gravity)
     sigma = lifted.sigma * scale
+    x = settle_spine(x, lifted.joints * scale, sigma, rest, times, seen)
     rotation = bone_rotations(x @ R, sigma, rest, times, seen)
     rotation = smooth_rotations(rotation, times, settings.smoothing, seen)
 
