@@ -34,12 +34,13 @@ _READINGS = ((False, False), (True, False), (False, True), (True, True))  # arms
 class SideConfig:
     """Costs of a reading; distances are in body sizes (about the standing height in pixels)."""
 
-    spread: float = 0.03  # standard deviation of a prediction over one frame of 1/30 s
+    spread: float = 0.02  # standard deviation of a prediction over one frame of 1/30 s
     drift: float = 0.12  # growth of it per second without a sighting
     cap: float = 8.0  # a point's cost is bounded: outliers must not decide
     whole: float = 15.0  # per second that all is exchanged: the majority names the sides
     part: float = 30.0  # per second that only arms, legs or face are
-    memory: float = 0.15  # seconds over which a velocity is worth keeping
+    memory: float = 0.30  # seconds over which a velocity is worth keeping
+    rest: float = 0.1  # weight of standing still beside keeping the velocity
 
 
 def repair_sides(
@@ -86,22 +87,27 @@ def _viterbi(
         bounded = config.cap * squared / (config.cap + squared)
         return (bounded * weight.reshape(len(weight), *[1] * (error.ndim - 3), -1)).sum(axis=-1)
 
-    # near[k][t, a, b]: frame t read as a beside frame t + k + 1 read as b. Frames in which a detector
-    # is about to change its mind show limbs half-way; looking past them keeps the memory of the sides.
+    # near[k][t, a, b]: frame t read as a beside frame t + k + 1 read as b.
     near = []
     for lag in range(1, min(_MEMORY, len(times) - 1) + 1):
         gap = times[lag:] - times[:-lag]
-        sigma = config.spread * np.sqrt(gap * 30) + config.drift * gap
-        near.append(cost(xy[lag:, None] - xy[:-lag, :, None], np.sqrt(sure[lag:] * sure[:-lag]), sigma) / _MEMORY)
-    # bent[t, a, b, c]: frame t + 2 read as c against the velocity of a -> b.
-    keep = np.exp(-(step[1:] + step[:-1]) / 2 / config.memory)
-    ratio = keep * step[1:] / step[:-1]
-    sigma = config.spread * np.sqrt(step[1:] * 30) + config.drift * step[1:]
+        error = xy[lag:, None] - xy[:-lag, :, None]
+        near.append(config.rest * cost(error, np.sqrt(sure[lag:] * sure[:-lag]), _sigma(gap, config)))
+    # bent[k][t, a, b, c]: frame t + k + 2 read as c against the course from t (a) to t + 1 (b). Frames in
+    # which a detector is about to change its mind show limbs half-way; courses that pass over them keep
+    # the memory of the sides.
     jump = xy[1:, None] - xy[:-1, :, None]  # (T-1, S, S, J, 2)
-    bent = np.empty((len(step) - 1, s, s, s))
-    for c in range(s):  # a loop over readings keeps memory down
-        error = jump[1:, None, :, c] - ratio[:, None, None, None, None] * jump[:-1]
-        bent[..., c] = cost(error, np.sqrt(sure[2:] * sure[1:-1]), sigma)
+    bent = []
+    for ahead in range(1, min(_MEMORY - 1, len(times) - 2) + 1):
+        gap = times[1 + ahead :] - times[1:-ahead]
+        before = step[: len(gap)]
+        ratio = np.exp(-gap / config.memory) * gap / before
+        weight = np.sqrt(sure[1 + ahead :] * sure[1:-ahead])
+        term = np.empty((len(gap), s, s, s))
+        for c in range(s):  # a loop over readings keeps memory down
+            error = xy[1 + ahead :, None, None, c] - xy[1:-ahead, None] - ratio[:, None, None, None, None] * jump[: len(gap)]
+            term[..., c] = cost(error, weight, _sigma(gap, config)) / (_MEMORY - 1)
+        bent.append(term)
 
     held = prior[None] * np.minimum(np.append(step, step[-1]), 0.2)[:, None]  # (T, S)
     # total[a, b, c, d]: best cost of a sequence whose last four frames are read so.
@@ -113,8 +119,9 @@ def _viterbi(
         for k in range(min(_MEMORY, t)):
             term = near[k][t - 1 - k]
             way = way + term.reshape(*[1] * (_MEMORY - 1 - k), s, *[1] * k, s)
-        if t >= 2:
-            way = way + bent[t - 2].reshape(*[1] * (_MEMORY - 2), s, s, s)
+        for k in range(min(_MEMORY - 1, t - 1)):
+            term = bent[k][t - 2 - k]
+            way = way + term.reshape(*[1] * (_MEMORY - 2 - k), s, s, *[1] * k, s)
         back[t] = way.argmin(axis=0)
         total = way.min(axis=0)
     states = np.empty(len(times) + _MEMORY - 1, dtype=np.int64)  # the first entries precede the clip
@@ -122,3 +129,8 @@ def _viterbi(
     for t in range(len(times) - 1, 0, -1):
         states[t - 1] = back[(t, *states[t : t + _MEMORY])]
     return states[_MEMORY - 1 :]
+
+
+def _sigma(gap: np.ndarray, config: SideConfig) -> np.ndarray:
+    """(N,) standard deviation of a prediction over `gap` seconds, body sizes."""
+    return config.spread * np.sqrt(gap * 30) + config.drift * gap

@@ -27,6 +27,7 @@ class TrackingConfig:
     shape: float = 0.16  # mean displacement of the points about the middle that needs `shape_time` to happen
     shape_time: float = 0.25  # seconds
     min_score: float = 0.3
+    least: float = 0.4  # seconds that a person must be seen for, or a third of a clip shorter than that
     shaky: float = 0.02  # second difference of a false find's points, body sizes; people's is far lower ...
     shaky_motion: float = 3.5  # ... apart from this acceleration, body sizes per second squared
 
@@ -74,7 +75,7 @@ def follow_person(
     `times` (T,) seconds, `detections` those of each frame. Returns (T,) the index of the chosen
     detection in each frame, -1 where the person was not seen. All -1 if nobody was found.
     Prominence is the sum over time of body size times confidence; finds whose points tremble like
-    no body can (furniture taken for a person) do not count.
+    no body can (furniture taken for a person) do not count, nor do finds that last a moment only.
     """
     found = [[_Person.of(d, layout) for d in frame] for frame in detections]
     steps = np.diff(times)
@@ -84,7 +85,8 @@ def follow_person(
     best, best_value = None, 0.0
     for track in tracks:
         value = sum(duration[r] * found[r][p].size * found[r][p].score for r, p in zip(track.rows, track.picks))
-        if value > best_value and not _is_false(track, times, found, config):
+        enough = sum(duration[track.rows]) >= min(config.least, duration.sum() / 3) - 1e-9
+        if value > best_value and enough and not _is_false(track, times, found, config):
             best, best_value = track, value
     chosen = np.full(len(times), -1)
     if best is not None:
@@ -149,8 +151,8 @@ def _extend(track: _Track, row: int, pick: int, time: float, person: _Person) ->
 
 def _is_false(track: _Track, times: np.ndarray, found: list[list[_Person]], config: TrackingConfig) -> bool:
     rows = np.array(track.rows)
-    if len(rows) < 5:
-        return False  # too short to judge, and too short to outweigh a person
+    if len(rows) < 3:
+        return False  # too short to judge
     points = np.stack([found[r][p].points for r, p in zip(track.rows, track.picks)])
     points = points[:, (points[..., 2] > 0).all(axis=0), :2]
     size = np.median([found[r][p].size for r, p in zip(track.rows, track.picks)])
