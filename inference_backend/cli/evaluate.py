@@ -148,7 +148,7 @@ def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
             return capture
 
         def baseline(case: VideoCase) -> Poses:
-            return _detector_3d(case.video, terminal)
+            return _detector_3d(case.video, estimator.detector(_settings(args)), terminal)
 
         methods: dict[str, list[Score]] = {OURS: [], BASELINE: []}
         for _, scores in run_cases(cases, estimate, baseline):
@@ -159,18 +159,17 @@ def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
     return methods, tables, int(args.check and not all(v.holds for v in found))
 
 
-def _detector_3d(video: Path, terminal: Terminal) -> Poses:
+def _detector_3d(video: Path, detector: Any, terminal: Terminal) -> Poses:
     """What the detector itself says in 3D, as add-ons that use nothing else would show it."""
     import numpy as np
 
     from gentg_blender.core.skeleton import JOINTS
     from inference_backend.evaluation.poses import Poses
     from inference_backend.keypoints.detect import detect_video
-    from inference_backend.keypoints.detectors import create_detector
     from inference_backend.pipeline.reporter import Reporter
 
     with terminal.progress(f"{video.name}, detector alone") as listener:
-        track = detect_video(video, create_detector("mediapipe"), None, None, Reporter(listener, terminal.cancelled))
+        track = detect_video(video, detector, None, None, Reporter(listener, terminal.cancelled))
     if track.world is None:
         raise GentgError("internal", "The detector gives no 3D of its own.", file=video)
     world = np.where(track.seen[:, None, None], track.world, np.nan)

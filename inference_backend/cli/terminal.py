@@ -37,7 +37,7 @@ class Terminal:
         if self.quiet:
             yield None
             return
-        view = _Bar(self.err, title) if self.err.isatty() else _Lines(self.err, title)
+        view = _Bar(self.err, title) if _draws(self.err) else _Lines(self.err, title)
         try:
             yield view
         finally:
@@ -97,6 +97,14 @@ def _signals(terminal: Terminal) -> Iterator[None]:
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+def _draws(stream: TextIO) -> bool:
+    """Whether a bar can be drawn there: a terminal that knows its width."""
+    try:
+        return stream.isatty() and os.get_terminal_size(stream.fileno()).columns >= 40
+    except OSError:
+        return False
 
 
 class _Bar:

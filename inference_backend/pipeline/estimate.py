@@ -207,11 +207,14 @@ class _Run:
             **{name: getattr(s, name) for name in _LIFT_SETTINGS},
         )  # fmt: skip
 
+        def windows_as_frames(stage: str, done: int, total: int | None) -> None:
+            self.report(stage, round(done / total * len(track)) if total else done, len(track))
+
         def compute() -> LiftResult:
-            self.report("lift", 0, None)
+            self.report("lift", 0, len(track))
             with self.report.loading():
                 lifter = self.estimator.lifter(s)
-            return lifter.lift(track, camera.K, self.report)
+            return lifter.lift(track, camera.K, windows_as_frames)
 
         from .entries import load_lift, save_lift
 

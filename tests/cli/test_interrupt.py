@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -73,6 +76,7 @@ def test_stopped_while_blender_works(tmp_path, make_person_clip, person_frames):
 def test_bar_on_a_terminal(tmp_path, make_person_clip, person_frames):
     clip = make_person_clip(tmp_path / "c.mp4", person_frames[:30])
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 110, 0, 0))
     process = start(clip, tmp_path / "out", tmp_path / "cache", stderr=theirs)
     os.close(theirs)
     shown = b""
