@@ -148,18 +148,29 @@ def swapped(pred: np.ndarray, ref: np.ndarray, mirror: np.ndarray) -> np.ndarray
 def planted(feet: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Reference feet (T, F, 3), Z up -> (T - 1, F) True for steps between two frames in which it stands.
 
-    A foot point stands in a frame when its low-passed speed (zero-phase Butterworth, second order) is below
+    Steps with an unknown (NaN) end don't count. A foot point stands in a frame when its low-passed speed (zero-phase Butterworth, second order) is below
     CONTACT_SPEED and it is within CONTACT_HEIGHT of the 5th percentile of its own height.
     """
     feet = np.asarray(feet, float)
+    known = np.isfinite(feet).all(-1)
+    feet = _bridged(feet, known, times)
     rate = 1.0 / float(np.median(np.diff(times)))
     smooth = feet
     if rate > 2 * CONTACT_CUTOFF and len(feet) > 9:  # filtfilt pads with 9 frames
         smooth = filtfilt(*butter(2, CONTACT_CUTOFF / (rate / 2)), feet, axis=0)
     speed = np.linalg.norm(np.gradient(smooth, times, axis=0), axis=-1)
     height = feet[..., 2] - np.percentile(feet[..., 2], 5, axis=0)
-    still = (speed < CONTACT_SPEED) & (height < CONTACT_HEIGHT)
+    still = known & (speed < CONTACT_SPEED) & (height < CONTACT_HEIGHT)
     return still[1:] & still[:-1]
+
+
+def _bridged(feet: np.ndarray, known: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Gaps of (T, F, 3) filled linearly, so that the filter has no holes; points never known lie at 0."""
+    out = np.where(known[..., None], feet, 0.0)
+    for f in np.flatnonzero(known.any(0) & ~known.all(0)):
+        for axis in range(3):
+            out[:, f, axis] = np.interp(times, times[known[:, f]], feet[known[:, f], f, axis])
+    return out
 
 
 def foot_skate(feet: np.ndarray, times: np.ndarray, stands: np.ndarray) -> float:

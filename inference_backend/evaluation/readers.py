@@ -66,7 +66,7 @@ def _times(arrays: dict[str, np.ndarray], count: int, path: Path) -> np.ndarray:
 def read_reference(path: str | Path, camera: str | None = None) -> Reference:
     """A reference with world positions and calibrated cameras (gt.npz, reference_3d.npz), or a GenTG capture.
 
-    Keys: `xyz` (T,J,3) metres, Z up; `names`; `visible` (T,J); `fps` or `timestamps`; `cam_names`, `K`, `R`, `t`
+    Keys: `xyz` (T,J,3) metres, Z up, NaN = unknown; `names`; `fps` or `timestamps`; `cam_names`, `K`, `R`, `t`
     (C,...) with x_cam = R x + t; `size` (C,2); optional `dist` (C,5), `height`, and `R_t`, `t_t` by frame for a
     single moving camera. `camera` names one of several. Raises GentgError.
     """
@@ -85,8 +85,6 @@ def read_reference(path: str | Path, camera: str | None = None) -> Reference:
     c = 0 if camera is None else cameras.index(camera)
     world = arrays["xyz"].astype(float)
     count = len(world)
-    if "visible" in arrays:
-        world = np.where(arrays["visible"][..., None], world, np.nan)
     if "R_t" in arrays and "t_t" in arrays:
         rotation, shift = arrays["R_t"].astype(float), arrays["t_t"].astype(float)
     else:

@@ -142,8 +142,6 @@ def _feet(poses: Poses, reference: Reference, centred: np.ndarray, turn: np.ndar
     if not feet:
         return {}
     truth = reference.world[:, [reference.names.index(n) for n in feet]]
-    if not np.isfinite(truth).all():
-        return {}
     stands = metrics.planted(truth, reference.times)
     path = root_of(reference.names, reference.world, "hips")
     moved = _turn(turn, poses.pick(feet, centred)) + path[:, None]

@@ -11,6 +11,7 @@ import numpy as np
 from gentg_blender.core.contract import GentgError
 from inference_backend.evaluation.poses import Poses, Reference
 from inference_backend.evaluation.readers import read_poses, read_reference
+from inference_backend.evaluation.report import mean_score
 from inference_backend.evaluation.score import Score, score
 
 OURS, BASELINE = "GenTG", "MediaPipe 3D"
@@ -90,8 +91,8 @@ def verdicts(ours: list[Score], theirs: list[Score]) -> list[Verdict]:
     """The promises of LIMITS, on means over clips."""
     out = []
     for metric, (limit, is_ratio) in LIMITS.items():
-        value = float(np.mean([s.values.get(metric, np.nan) for s in ours]))
+        value = mean_score(ours).values.get(metric, np.nan)
         if is_ratio:
-            value /= float(np.mean([s.values[metric] for s in theirs]))
+            value /= mean_score(theirs).values[metric]
         out.append(Verdict(metric, value, limit, is_ratio))
     return out

@@ -176,3 +176,10 @@ def test_contact_filter_is_what_it_says():
     assert gain < 0.01 and metrics.planted(foot, t).all()
     foot[:, 0, 0] *= 20 / gain
     assert not metrics.planted(foot, t)[20:-20].all()
+
+
+def test_unknown_feet_neither_stand_nor_spoil_the_rest():
+    feet = np.zeros((60, 2, 3))
+    feet[20:25, 0] = np.nan
+    stands = metrics.planted(feet, np.arange(60) / 30)
+    assert stands[:, 1].all() and not stands[19:25, 0].any() and stands[:19, 0].all() and stands[25:, 0].all()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference_backend.evaluation.poses import Poses
 from inference_backend.evaluation.readers import read_poses, read_reference
 from inference_backend.evaluation.score import score
 
@@ -38,10 +39,19 @@ def test_published_figures(clip):
         assert ours.per_joint["p_mpjpe"][joint] == pytest.approx(value, abs=0.06)
 
 
+def test_published_figures_of_the_real_reference_itself():
+    """Its own acceleration (4.5 m/s2) and foot skate (0.065 m/s), as published beside MediaPipe's."""
+    path = SHARED / "data" / "video" / "pose2sim_single" / "reference_3d.npz"
+    for camera in ("cam01", "cam02"):
+        reference = read_reference(path, camera)
+        poses = Poses(reference.names, reference.in_camera(), reference.times, reference.frames)
+        v = score(poses, reference).values
+        assert v["accel_ref"] == pytest.approx(4.5, abs=0.06)
+        assert v["skate_ref"] == pytest.approx(0.065, abs=0.006)
+
+
 def test_truth_scores_zero():
     reference = read_reference(RENDERED / "run_duck_pan" / "gt.npz")
-    from inference_backend.evaluation.poses import Poses
-
     v = score(Poses(reference.names, reference.in_camera(), reference.times, reference.frames), reference).values
     assert reference.camera.moves
     for name in ("mpjpe", "p_mpjpe", "accel_error", "mpjve", "root_error"):

@@ -28,10 +28,10 @@ def pose() -> np.ndarray:
     return out
 
 
-def capture(times: np.ndarray, frames: np.ndarray | None = None, **changes) -> Capture:
-    """A standing person 4 m away who moves right by 5 cm a frame."""
+def capture(times: np.ndarray, frames: np.ndarray | None = None, step: float = 0.05, **changes) -> Capture:
+    """A person 4 m away who moves right by `step` metres a frame."""
     t, j, b = len(times), len(JOINTS), len(BONES)
-    xyz_camera = pose()[None] + np.array([0, 0, 4.0]) + np.arange(t)[:, None, None] * [0.05, 0, 0]
+    xyz_camera = pose()[None] + np.array([0, 0, 4.0]) + np.arange(t)[:, None, None] * [step, 0, 0]
     R = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     shift = np.array([0.0, 0.92, 0.0])
     xyz = (xyz_camera - shift) @ R
