@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import itertools
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -70,6 +71,49 @@ class Job:
             self.remove_scratch()
 
 
+class _Launch:
+    """A backend being started on a thread: starting a process takes a tenth of a second on a busy machine."""
+
+    def __init__(self, command: BackendCommand):
+        self.backend: Backend | None = None
+        self.error: GentgError | None = None
+        self.running = True
+        self._command = command
+        self._then: Callable[[], None] | None = None  # set when nobody wants it any more
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="gentg-launch")
+        self._thread.start()
+
+    def abandon(self, then: Callable[[], None]) -> None:
+        """Not wanted any more: what was started is killed, now or when it is there; then `then` is called."""
+        with self._lock:
+            self._then = then
+            running = self.running
+        if not running:
+            self._discard()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.backend = Backend(self._command)
+        except GentgError as error:
+            self.error = error
+        with self._lock:
+            self.running = False
+            wanted = self._then is None
+        if not wanted:
+            self._discard()
+
+    def _discard(self) -> None:
+        assert self._then is not None
+        if self.backend is not None:
+            self.backend.kill(self._then)
+        else:
+            self._then()
+
+
 class JobQueue:
     """Runs jobs one after another. `command` is asked for whenever a backend must be started."""
 
@@ -77,6 +121,7 @@ class JobQueue:
         self._command = command
         self.jobs: list[Job] = []  # queued and active ones, in order
         self.backend: Backend | None = None
+        self._launch: _Launch | None = None
         self._asked_hello = 0.0
 
     @property
@@ -101,7 +146,7 @@ class JobQueue:
         if self.jobs and not self.jobs[0].state.active:
             self._start(self.jobs[0], ended)
         job = self.current
-        if job and job.state is State.STARTING:
+        if job and job.state is State.STARTING and self._launched(job, ended):
             self._send_when_ready(job, ended)
         return ended
 
@@ -112,10 +157,11 @@ class JobQueue:
         """
         chosen = [j for j in self.jobs if job is None or j is job]
         for j in chosen:
-            if j.state.active and self.backend is not None:
+            process = self.backend or self._launch
+            if j.state.active and process is not None:
                 # A process that is being killed may still write: the folder goes after it.
-                self.backend.kill(then=j.remove_scratch)
-                self.backend = None
+                (process.kill if isinstance(process, Backend) else process.abandon)(j.remove_scratch)
+                self.backend = self._launch = None
                 j._end(State.CANCELLED, clean=False)
             else:
                 j._end(State.CANCELLED)
@@ -124,6 +170,9 @@ class JobQueue:
 
     def shut_down(self) -> None:
         """End everything now: Blender is closing or another file is being loaded. Blocks up to 1 s."""
+        if self._launch is not None:
+            self._launch.join()
+            self.backend, self._launch = self._launch.backend, None
         if self.backend is not None:
             self.backend.stop(timeout=0.3)
             self.backend = None
@@ -144,13 +193,24 @@ class JobQueue:
     def _start(self, job: Job, ended: list[Job]) -> None:
         try:
             if self.backend is None or not self.backend.alive:
-                self.backend = Backend(self._command())
-                self._asked_hello = time.monotonic()
+                self.backend, self._launch = None, _Launch(self._command())
         except GentgError as error:
             self._fail(job, error, ended)
             return
         job.state, job._began = State.STARTING, time.monotonic()
         job.progress = Progress()
+
+    def _launched(self, job: Job, ended: list[Job]) -> bool:
+        """Whether the backend's process is there; fails the job when it cannot be started."""
+        launch = self._launch
+        if launch is None:
+            return self.backend is not None
+        if launch.running:
+            return False
+        self._launch, self.backend, self._asked_hello = None, launch.backend, time.monotonic()
+        if launch.error is not None:
+            self._fail(job, launch.error, ended)
+        return launch.error is None
 
     def _send_when_ready(self, job: Job, ended: list[Job]) -> None:
         assert self.backend is not None

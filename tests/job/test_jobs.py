@@ -124,6 +124,22 @@ def test_cancel_kills_the_tree_within_a_second_and_the_next_job_runs(queue, tmp_
     assert second.state is State.DONE
 
 
+@posix
+def test_cancel_while_the_process_is_being_started(queue, tmp_path):
+    for moment in (0.0, 0.005, 0.05):
+        j = queue.submit(job(tmp_path, "hang", str(moment)))
+        queue.poll()
+        launch = queue._launch
+        time.sleep(moment)
+        assert queue.cancel() == [j]
+        launch.join()
+        assert launch.backend is not None and wait_dead(launch.backend.pid)
+        deadline = time.monotonic() + 2
+        while j.scratch.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not j.scratch.exists() and queue.backend is None and not queue.busy
+
+
 def test_cancelling_a_waiting_job_leaves_the_running_one(queue, tmp_path):
     first, second = (queue.submit(job(tmp_path, "frames=20,pause=0.02", n)) for n in "ab")
     run_until(queue, lambda _: first.state is State.RUNNING)
@@ -184,7 +200,7 @@ def test_a_missing_interpreter_and_a_missing_backend(tmp_path):
     for broken in (BackendCommand(tmp_path / "no-python", HERE, tmp_path), BackendCommand(Path(sys.executable), tmp_path, tmp_path)):
         q = JobQueue(lambda broken=broken: broken)
         j = q.submit(Job("clip", "estimate", {}))
-        assert q.poll() == [j] and j.error.code == "missing_dependency" and j.error.hint
+        assert run_until(q, lambda ended: ended) == [j] and j.error.code == "missing_dependency" and j.error.hint
 
 
 @posix
