@@ -17,7 +17,6 @@ from ..rotations import (
     matrix_to_quat,
     normalize,
     quat_conjugate,
-    quat_identity,
     quat_multiply,
     quat_rotate,
 )
@@ -203,22 +202,39 @@ class ControlRig:
                 head[:, i] = head[:, p] + quat_rotate(rotation[:, p], offset)
         return head
 
+    def posed(self, local: dict[int, np.ndarray], location: dict[int, np.ndarray], frames: int) -> tuple[
+        np.ndarray, np.ndarray]:
+        """Rotations (T, N, 4) and heads (T, N, 3) from `matrix_basis` rotations (T, 4) and
+        locations (T, 3) of the controls that have any."""
+        rotation = np.empty((frames, len(self.names), 4))
+        head = np.empty((frames, len(self.names), 3))
+        for i, p in enumerate(self.parents):
+            rest = self.unposed(rotation, i)
+            rotation[:, i] = quat_multiply(rest, local[i]) if i in local else rest
+            unmoved, axes = self._unmoved(rotation, head, i)
+            moved = self.space.scale * location[i] if i in location else np.zeros(3)
+            head[:, i] = unmoved + quat_rotate(axes, moved)
+        return rotation, head
+
     def local_rotation(self, rotation: np.ndarray, i: int) -> np.ndarray:
         """`matrix_basis` rotation (T, 4) of one control from the posed rotations (T, N, 4)."""
         return normalize(quat_multiply(quat_conjugate(self.unposed(rotation, i)), rotation[:, i]))
 
     def location(self, rotation: np.ndarray, head: np.ndarray, i: int) -> np.ndarray:
         """`PoseBone.location` (T, 3) that brings one control's head to its place in `head` (T, N, 3)."""
+        unmoved, axes = self._unmoved(rotation, head, i)
+        return quat_rotate(quat_conjugate(axes), head[:, i] - unmoved) / self.space.scale
+
+    def _unmoved(self, rotation: np.ndarray, head: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
+        """Head (T, 3) of a control without location of its own, and the axes (T, 4) of that location."""
         p = self.parents[i]
         if p < 0:
-            unmoved, axes = self.head[i], quat_identity(len(rotation))
-            axes = quat_multiply(self.space.rotation, axes)
+            unmoved = np.broadcast_to(self.head[i], (len(rotation), 3))
+            axes = np.broadcast_to(self.space.rotation, (len(rotation), 4))
         else:
             offset = quat_rotate(quat_conjugate(self.rotation[p]), self.head[i] - self.head[p])
             unmoved, axes = head[:, p] + quat_rotate(rotation[:, p], offset), rotation[:, p]
-        if self.local_location[i]:
-            axes = self.unposed(rotation, i)
-        return quat_rotate(quat_conjugate(axes), head[:, i] - unmoved) / self.space.scale
+        return unmoved, self.unposed(rotation, i) if self.local_location[i] else axes
 
     def unposed(self, rotation: np.ndarray, i: int) -> np.ndarray:
         """Rotation (T, 4) that one control has while its own channels are at rest."""

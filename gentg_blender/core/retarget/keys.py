@@ -10,6 +10,7 @@ import numpy as np
 from ..contract import GentgError
 from ..rotations import (
     normalize,
+    quat_between,
     quat_conjugate,
     quat_continuous,
     quat_from_axis_angle,
@@ -45,6 +46,8 @@ class IkChain:
     pole: str = ""
     toe_role: str = ""
     toe: str = ""
+    up: tuple[float, float, float] | None = None  # axis of the rest upper bone, armature space, that seeks the pole
+    hinge: tuple[float, float, float] | None = None  # axis of the rest lower bone that the limb bends about
 
 
 def place_ik(solution: Solution, limbs: list[IkChain]) -> None:
@@ -69,17 +72,39 @@ def place_ik(solution: Solution, limbs: list[IkChain]) -> None:
             solution.keyed.add(t)
         if limb.pole:
             p = rig.index(limb.pole)
-            top, mid, end = joint(limb.upper), joint(limb.lower), joint(limb.end)
-            line = normalize(end - top)
-            bend = (mid - top) - np.sum((mid - top) * line, axis=-1, keepdims=True) * line
-            out = rig.head[p] - body.start(limb.lower)  # the pole's place in rest, next to the joint
-            guide = quat_rotate(turn(limb.upper), out)
-            guide = guide - np.sum(guide * line, axis=-1, keepdims=True) * line
-            # a limb that is all but straight has no bend of its own to show
-            side = normalize(bend + 0.005 * np.linalg.norm(end - top, axis=-1, keepdims=True) * normalize(guide))
-            side = normalize(np.where(np.linalg.norm(bend, axis=-1, keepdims=True) > 1e-3, bend, side))
-            pose.placed[p] = mid + side * np.linalg.norm(out)
+            place = _pole(solution, limb, turn(limb.upper), joint(limb.upper), joint(limb.lower), joint(limb.end))
+            pose.placed[p] = place
     pose.head = rig.forward(pose.rotation, pose.placed)
+
+
+def _pole(solution: Solution, limb: IkChain, turn: np.ndarray, top: np.ndarray, mid: np.ndarray,
+          end: np.ndarray) -> np.ndarray:  # fmt: skip
+    """Place (T, 3) of a pole target that makes the IK chain bend as the limb does.
+
+    Blender's solver turns the chain about the line from its root to its goal until one axis of the
+    upper bone (`limb.up`) points to the pole, while the lower bone bends about its own hinge. So
+    the upper bone is twisted in thought until its hinge is normal to the plane of the bend, and
+    the pole is put where the axis then points. All but straight limbs keep the twist they have.
+    """
+    rig, body = solution.rig, solution.body
+    line = normalize(end - top)
+    foot = top + np.sum((mid - top) * line, axis=-1, keepdims=True) * line
+    reach = np.linalg.norm(rig.head[rig.index(limb.pole)] - body.start(limb.lower))
+
+    def across(v: np.ndarray, axis: np.ndarray) -> np.ndarray:
+        return normalize(v - np.sum(v * axis, axis=-1, keepdims=True) * axis)
+
+    if limb.up is None or limb.hinge is None:
+        guide = quat_rotate(turn, rig.head[rig.index(limb.pole)] - body.start(limb.lower))
+        return foot + reach * across(normalize(mid - foot) * (np.linalg.norm(mid - foot, axis=-1, keepdims=True) > 1e-3)
+                                     + 1e-3 * across(guide, line), line)
+    along = normalize(mid - top)
+    hinge = across(quat_rotate(turn, quat_rotate(rig.space.rotation, np.array(limb.hinge))), along)
+    normal = np.cross(along, normalize(end - mid))
+    normal = normal * np.where(np.sum(normal * hinge, axis=-1, keepdims=True) < 0, -1.0, 1.0)
+    twist = quat_between(hinge, across(normal + 0.002 * hinge, along))
+    up = quat_rotate(quat_multiply(twist, turn), quat_rotate(rig.space.rotation, np.array(limb.up)))
+    return foot + reach * across(up, line)
 
 
 def channels(solution: Solution, times: np.ndarray, root_motion: RootMotion = "hips") -> Channels:

@@ -1,4 +1,4 @@
-"""Published bone names of rigs in use, as data. Names without the prefix that all bones share.
+"""Published bone names of rigs in use, as data.
 
 `{s}` stands for the side as the rig spells it, `a|b` for spellings of one bone that are in use;
 bones of a chain that a rig lacks are skipped. `ik` and `switches` describe controls beyond FK.
@@ -26,6 +26,7 @@ class Switch:
     bone: str
     name: str
     value: float
+    ik_value: float | None = None  # instead, where the IK controls shall be in use
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,12 @@ PRESETS: tuple[Preset, ...] = (
         ik=(IkLimb("hand", "hand_ik.{s}", "upper_arm_ik_target.{s}"),
             IkLimb("foot", "foot_ik.{s}", "thigh_ik_target.{s}", "toe_ik.{s}")),
         switches=(Switch("torso", "neck_follow", 1.0), Switch("torso", "head_follow", 1.0),
-                  Switch("upper_arm_parent.{s}", "IK_FK", 1.0), Switch("thigh_parent.{s}", "IK_FK", 1.0),
+                  Switch("upper_arm_parent.{s}", "IK_FK", 1.0, 0.0), Switch("thigh_parent.{s}", "IK_FK", 1.0, 0.0),
                   Switch("upper_arm_parent.{s}", "FK_limb_follow", 0.0),
                   Switch("thigh_parent.{s}", "FK_limb_follow", 0.0),
-                  Switch("upper_arm_parent.{s}", "pole_vector", 1.0), Switch("thigh_parent.{s}", "pole_vector", 1.0)),
+                  Switch("upper_arm_parent.{s}", "pole_vector", 1.0), Switch("thigh_parent.{s}", "pole_vector", 1.0),
+                  # poles that ride on the root: in other spaces they follow several bones in part
+                  Switch("upper_arm_parent.{s}", "pole_parent", 1.0), Switch("thigh_parent.{s}", "pole_parent", 1.0)),
     ),
     Preset(
         "rigify_metarig", "Rigify (metarig)",
