@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "benchmark": ("benchmark", "time and memory of every stage on this machine"),
     "train": ("train", "train TGT, GPC or a baseline on motion capture"),
     "export": ("export", "write a network as ONNX, TorchScript or exported program"),
+    "evaluate": ("evaluate", "score captures, the pipeline or the networks against references"),
+    "visualize": ("visualize", "a capture as mp4, gif or png: 2D, 3D and a reference side by side"),
     "serve": ("serve", "answer requests of Blender over stdin and stdout"),
 }
 

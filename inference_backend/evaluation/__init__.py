@@ -1,1 +1,1 @@
-"""Metrics, readers of references, reports. May import: numpy, scipy, gentg_blender.core, training.motion, pipeline (suites only)."""
+"""Metrics, readers of references, suites, reports. May import: numpy, scipy, cv2, core, keypoints, lifting.lifted, networks.tgt, training."""
