@@ -26,6 +26,7 @@ from .rotations import (
 )
 
 _EPS = 1e-9
+_POLE_SHARE = 0.01  # of the chain's length: a middle joint less far out follows the pole
 
 
 class PosedBones(NamedTuple):
@@ -105,7 +106,8 @@ def two_bone_ik(
     root, mid, end, target (..., 3): hip, knee, ankle and where the ankle should be. The joint in
     the middle stays on the side it was on, turned along with the chain by the shortest rotation.
     `pole` (..., 3) is a direction that the middle points to where the chain is too straight to
-    have a side of its own. `softness` in [0, 1): the last fraction of the reach is approached
+    have a side of its own: it fades in over the last hundredth of the length, so that a knee does
+    not spin while the leg straightens. `softness` in [0, 1): the last fraction of the reach is approached
     asymptotically, so that a leg does not snap straight; 0 reaches exactly up to full length.
     The law of cosines gives the angle at the root.
     """
@@ -158,9 +160,11 @@ def _side(upper: np.ndarray, axis: np.ndarray, length: np.ndarray, pole: np.ndar
         return v - np.sum(v * axis, axis=-1, keepdims=True) * axis
 
     side = across(upper)
-    straight = np.linalg.norm(side, axis=-1, keepdims=True) < 1e-4 * length
-    fallback = np.where(np.abs(axis[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     if pole is not None:
         given = across(np.broadcast_to(pole, axis.shape))
-        fallback = np.where(np.linalg.norm(given, axis=-1, keepdims=True) > _EPS, given, fallback)
+        side = side + _POLE_SHARE * length * given / np.maximum(
+            np.linalg.norm(given, axis=-1, keepdims=True), _EPS
+        )
+    straight = np.linalg.norm(side, axis=-1, keepdims=True) < 1e-4 * length
+    fallback = np.where(np.abs(axis[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0])
     return normalize(np.where(straight, across(fallback), side))

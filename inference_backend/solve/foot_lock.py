@@ -24,12 +24,15 @@ from .rest_pose import RestPose
 from .smoothing import runs
 
 BLEND = 0.12  # seconds over which a correction comes and goes
+PITCH_BLEND = 0.08  # seconds over which a flat foot begins to roll
 LARGEST_WANDER = 0.10  # metres: a "planted" point that wanders further starts a new stance
 UNEVEN = 0.12  # metres: a stance within this height of the floor stands on the floor
 LARGEST_HEEL_LIFT = np.radians(65.0)
 LARGEST_TOE_LIFT = np.radians(50.0)
 LEAST_SOLE_DOWN = 0.3  # cosine: a sole turned further from the floor does not stand on it
 FULL_REACH = 0.9995  # of the leg's length that a planted foot may need if the pose itself is not straighter
+LARGEST_FOLLOW = 0.05  # metres a held leg may carry the pelvis up or down
+LOOSE_LEG = 3.0  # legs less stiff than this carry little; a straight one has 100, a right angle 2
 SINK = 0.01  # metres a foot in the air may dip into the floor before it is lifted
 
 
@@ -69,14 +72,20 @@ def lock_feet(
         foot = _foot(rest, rotation, heads, s, S)
         pair = slice(2 * side, 2 * side + 2)
         plans.append((s, S, _plan(foot, contacts[:, pair], times, seen)))
+    moved = root.copy()
+    moved[:, 2] += _follow(rest, heads, plans, times, seen)
+    heads = _heads(rest, rotation, moved)
     lowered = np.zeros_like(root)
     for _, S, plan in plans:
         lowered = _larger(lowered, _shift(rest, heads, S, plan))
-    root = root + _spread(lowered, times, seen)
-    heads = _heads(rest, rotation, root)
+    moved = moved + _spread(lowered, times, seen)
+    heads = _heads(rest, rotation, moved)
     for _, S, plan in plans:
-        _solve_leg(rest, rotation, heads, S, plan)
-    return rotation, root, contacts
+        target = plan.ankle + (1.0 - plan.share[:, None]) * (moved - root)
+        lowest = target[:, 2] + np.minimum(plan.heel, plan.tip)
+        target[:, 2] += np.where(plan.held, 0.0, np.clip(-lowest - SINK, 0.0, UNEVEN))
+        _solve_leg(rest, rotation, heads, S, plan, target)
+    return rotation, moved, contacts
 
 
 def _heads(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
@@ -106,6 +115,9 @@ class _Plan:
     turn: np.ndarray  # (T, 3, 3)
     toe: np.ndarray  # (T, 3, 3) rest-aligned rotation of the toe
     held: np.ndarray  # (T,) bool
+    share: np.ndarray  # (T,) 1 where held, fading to 0 where the foot goes with the pelvis
+    heel: np.ndarray  # (T,) heights of heel and toe above the floor, relative to the ankle
+    tip: np.ndarray
 
 
 def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray) -> _Plan:
@@ -134,13 +146,11 @@ def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray
         ankle[free] = foot.ankle[free] + wb * correction[b] + wa * correction[a]
         turn[free] = foot.turn[free] @ Rotation.from_rotvec(wb * turned[b] + wa * turned[a]).as_matrix()
         toe[free] = turn[free] @ Rotation.from_rotvec(wb * bend[b] + wa * bend[a]).as_matrix()
-    if free.any():
-        heel = ankle + turn @ foot.heel
-        ball = ankle + turn @ foot.ball
-        tip = ball + toe @ (foot.tip - foot.ball)
-        lowest = np.minimum(heel[:, 2] - foot.heel_height, tip[:, 2] - foot.tip_height)
-        ankle[free, 2] += np.clip(-lowest[free] - SINK, 0.0, UNEVEN)
-    return _Plan(ankle, turn, toe, held)
+    share = np.where(held, 1.0, weight_before + weight_after)
+    ball = np.einsum("tij,j->ti", turn, foot.ball)
+    tip = ball + np.einsum("tij,j->ti", toe, foot.tip - foot.ball)
+    heel = np.einsum("tij,j->ti", turn, foot.heel)
+    return _Plan(ankle, turn, toe, held, share, heel[:, 2] - foot.heel_height, tip[:, 2] - foot.tip_height)
 
 
 def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray) -> list[tuple[int, int]]:
@@ -196,20 +206,28 @@ def _place(
     level = 0.0 if abs(origin[2]) < UNEVEN else origin[2]
     ankle_flat = np.array([origin[0], origin[1], level + foot.heel_height - foot.heel[2]])
 
-    # Pitch about the ball or the heel: the pose's own, eased in from where the foot is flat.
-    pitch = np.arcsin(np.clip(turn[:, 2, 1], -1.0, 1.0))  # positive: heel up
+    # Pitch about the ball or the heel: midway between the pose's own and the one that leaves the
+    # ankle as high as it is, which spares the leg; eased in from where the foot is flat.
+    pivot = np.where(toe_on[:, None], foot.ball, foot.heel)
+    height = np.where(toe_on, foot.tip_height, foot.heel_height)  # the ball is as high as the tip
+    behind, above = pivot[:, 1], -pivot[:, 2]  # the ankle from the pivot: +Y is back
+    radius = np.hypot(behind, above)
+    rise = np.clip((foot.ankle[part, 2] - level - height) / radius, -1.0, 1.0)
+    by_height = np.where(behind < 0, np.arcsin(rise) - np.arctan2(above, -behind), 0.0)
+    by_height = np.where(behind > 0, np.arctan2(above, behind) - np.arcsin(rise), by_height)
+    own = np.arcsin(np.clip(turn[:, 2, 1], -1.0, 1.0))  # positive: heel up
+    pitch = (own + by_height) / 2.0
     pitch = np.where(toe_on, np.clip(pitch, 0.0, LARGEST_HEEL_LIFT), np.clip(pitch, -LARGEST_TOE_LIFT, 0.0))
     still = both.copy()
     still[1:] |= toe_on[1:] != toe_on[:-1]
     if still.any():
         clock = times[part]
-        ease = np.min(np.abs(clock[:, None] - clock[None, still]), axis=1) / BLEND
+        ease = np.min(np.abs(clock[:, None] - clock[None, still]), axis=1) / PITCH_BLEND
         pitch = pitch * _smoothstep(ease)
     pitch = np.where(both, 0.0, pitch)
     zero, one, cp, sp = np.zeros_like(pitch), np.ones_like(pitch), np.cos(pitch), np.sin(pitch)
     about_x = np.stack([one, zero, zero, zero, cp, -sp, zero, sp, cp], axis=-1).reshape(-1, 3, 3)
     new_turn = flat @ about_x
-    pivot = np.where(toe_on[:, None], foot.ball, foot.heel)
     ankle = ankle_flat + pivot @ flat.T - np.einsum("tij,tj->ti", new_turn, pivot)
     toe = np.where(toe_on[:, None, None], flat, new_turn)
     return ankle, new_turn, toe
@@ -242,6 +260,47 @@ def _fade(
     return before, after, weight_before / total, weight_after / total
 
 
+def _follow(
+    rest: RestPose, heads: np.ndarray, plans: list, times: np.ndarray, seen: np.ndarray
+) -> np.ndarray:
+    """Rise or fall (T,) of the pelvis that keeps held legs as bent as they were drawn.
+
+    A nearly straight knee turns by many degrees for a few millimetres between hip and ankle. Held
+    legs therefore carry the pelvis, the straighter the more, and their knees move smoothly.
+    """
+    wanted, weight = np.zeros(len(heads)), np.zeros(len(heads))
+    for _, S, plan in plans:
+        thigh, shin, foot = (BONE_INDEX[b + S] for b in ("thigh", "shin", "foot"))
+        leg = _leg_length(rest, thigh, shin, foot)
+        hip = heads[:, thigh]
+        drawn = np.linalg.norm(heads[:, foot] - hip, axis=-1)
+        flat = np.linalg.norm(plan.ankle[:, :2] - hip[:, :2], axis=-1)
+        upright = drawn**2 - flat**2
+        rise = plan.ankle[:, 2] + np.sqrt(np.maximum(upright, 0.0)) - hip[:, 2]
+        stiff = plan.held * (upright > 0.25 * drawn**2) / (1.0 - np.minimum(drawn / leg, 1.0) ** 2 + 0.01)
+        wanted += stiff * np.clip(rise, -LARGEST_FOLLOW, LARGEST_FOLLOW)
+        weight += stiff
+    out = np.zeros(len(heads))
+    for start, stop in runs(seen):
+        kernel = _kernel(times[start:stop])
+        above, below = (convolve1d(v[start:stop], kernel, mode="nearest") for v in (wanted, weight))
+        out[start:stop] = above / (below + LOOSE_LEG)
+    return out
+
+
+def _leg_length(rest: RestPose, thigh: int, shin: int, foot: int) -> float:
+    knee = rest.head[shin]
+    return float(np.linalg.norm(knee - rest.head[thigh]) + np.linalg.norm(rest.head[foot] - knee))
+
+
+def _kernel(times: np.ndarray) -> np.ndarray:
+    """A smooth window of about BLEND to either side, of unit sum."""
+    spacing = (times[-1] - times[0]) / max(len(times) - 1, 1) or BLEND
+    half = max(1, int(round(BLEND / spacing)))
+    kernel = np.hanning(2 * half + 3)[1:-1]
+    return kernel / kernel.sum()
+
+
 def _larger(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Of two shifts of the pelvis the one that moves it further, axis by axis."""
     return np.where(np.abs(a) > np.abs(b), a, b)
@@ -251,9 +310,7 @@ def _shift(rest: RestPose, heads: np.ndarray, S: str, plan: _Plan) -> np.ndarray
     """How far (T, 3) the pelvis must move so that the leg reaches its held foot: down, and
     sideways where going down is not enough."""
     thigh, shin, foot = (BONE_INDEX[b + S] for b in ("thigh", "shin", "foot"))
-    leg = np.linalg.norm(rest.head[shin] - rest.head[thigh]) + np.linalg.norm(
-        rest.head[foot] - rest.head[shin]
-    )
+    leg = _leg_length(rest, thigh, shin, foot)
     hip = heads[:, thigh]
     drawn = np.linalg.norm(heads[:, foot] - hip, axis=-1)
     reach = np.clip(drawn, FULL_REACH * leg, (1.0 - 1e-9) * leg)
@@ -274,21 +331,20 @@ def _spread(shift: np.ndarray, times: np.ndarray, seen: np.ndarray) -> np.ndarra
         part = shift[start:stop]
         if not part.any():
             continue
-        spacing = (times[stop - 1] - times[start]) / max(stop - 1 - start, 1) or BLEND
-        half = max(1, int(round(BLEND / spacing)))
-        kernel = np.hanning(2 * half + 3)[1:-1]
-        kernel = kernel / kernel.sum()
+        kernel = _kernel(times[start:stop])
         for sign in (1.0, -1.0):
-            wide = maximum_filter1d(np.maximum(sign * part, 0.0), 2 * half + 1, axis=0, mode="nearest")
+            wide = maximum_filter1d(np.maximum(sign * part, 0.0), len(kernel), axis=0, mode="nearest")
             out[start:stop] += sign * convolve1d(wide, kernel, axis=0, mode="nearest")
     return out
 
 
-def _solve_leg(rest: RestPose, rotation: np.ndarray, heads: np.ndarray, S: str, plan: _Plan) -> None:
-    """Bring the ankle to its place in `rotation` (T, B, 4), in place."""
+def _solve_leg(
+    rest: RestPose, rotation: np.ndarray, heads: np.ndarray, S: str, plan: _Plan, target: np.ndarray
+) -> None:
+    """Bring the ankle to `target` (T, 3) in `rotation` (T, B, 4), in place."""
     thigh, shin, foot, toe = (BONE_INDEX[b + S] for b in ("thigh", "shin", "foot", "toe"))
     ahead = quat_to_matrix(rotation[:, thigh])[..., 2]
-    leg = two_bone_ik(heads[:, thigh], heads[:, shin], heads[:, foot], plan.ankle, pole=ahead)
+    leg = two_bone_ik(heads[:, thigh], heads[:, shin], heads[:, foot], target, pole=ahead)
     rotation[:, thigh] = normalize(quat_multiply(leg.upper, rotation[:, thigh]))
     rotation[:, shin] = normalize(quat_multiply(leg.lower, rotation[:, shin]))
     rotation[:, foot] = matrix_to_quat(plan.turn @ rest.matrix[foot])

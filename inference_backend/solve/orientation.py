@@ -99,7 +99,12 @@ def twist_filter(angle: np.ndarray, weight: np.ndarray, times: np.ndarray, seen:
 
 
 def settle_spine(
-    x: np.ndarray, measured: np.ndarray, sigma: np.ndarray, rest: RestPose, times: np.ndarray, seen: np.ndarray
+    x: np.ndarray,
+    measured: np.ndarray,
+    sigma: np.ndarray,
+    rest: RestPose,
+    times: np.ndarray,
+    seen: np.ndarray,
 ) -> np.ndarray:
     """Joints (T, 35, 3) with the chest turned about the line from spine to neck; lengths are kept.
 
