@@ -188,7 +188,8 @@ def _logs(args: argparse.Namespace) -> Path:
 
 
 def find_backend_python(named: Path | None = None) -> Path:
-    """The named interpreter, else $GENTG_BACKEND_PYTHON, else that of .venv beside the packages.
+    """The named interpreter, else $GENTG_BACKEND_PYTHON, else the environment that belongs to this copy:
+    for an installed extension that of its preferences, for a clone its .venv.
 
     Raises GentgError("missing_dependency") naming what was looked for.
     """
@@ -199,11 +200,15 @@ def find_backend_python(named: Path | None = None) -> Path:
             raise GentgError("missing_dependency", "The backend's Python is not there.", file=path,
                              hint="Correct --backend-python or GENTG_BACKEND_PYTHON.")  # fmt: skip
         return path.absolute()  # not resolved: a venv's interpreter is a link whose place matters
+    if __package__.startswith("bl_ext."):
+        from .ui.backend import command
+
+        return command().python
     path = ROOT / ".venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if path.is_file():
         return path
-    raise GentgError("missing_dependency", "The backend's Python environment was not found.",
-                     hint="Name its Python with --backend-python or GENTG_BACKEND_PYTHON, or run `make` in a clone.")  # fmt: skip
+    raise GentgError("missing_dependency", "The backend's Python environment was not found.", file=path,
+                     hint="Run `make` in the clone, or name another with --backend-python or GENTG_BACKEND_PYTHON.")  # fmt: skip
 
 
 # --------------------------------------------------------------------------- talking

@@ -42,7 +42,3 @@ def new_fcurve(bag: bpy.types.ActionChannelbag, path: str, index: int, group: st
     curve.group = bag.groups.get(group) or bag.groups.new(group)
     return curve
 
-
-def sequencer_scene(context: bpy.types.Context) -> bpy.types.Scene:
-    """The scene whose strips the sequencer shows: its own from 5.0 on, the active one before."""
-    return getattr(context, "sequencer_scene", None) or context.scene

@@ -15,6 +15,7 @@ from ..core.timing import Keys, KeyPlan, TimeMap, fps_and_base, plan_keys, scene
 from .action import add_confidence, add_contacts, build_action, pose_keys
 from .armature import build_armature
 from .camera import add_background, build_camera, match_resolution
+from .colors import show_confidence
 from .compat import use_action
 from .mix import add_before
 from .transaction import Transaction
@@ -33,6 +34,7 @@ class ImportSettings:
     time_map: TimeMap | None = None  # of the strip that the capture belongs to
     existing: Literal["replace", "add"] = "replace"  # an earlier import of that name
     before: bool = True  # keep the uncorrected motion too, see tool.mix
+    show_confidence: bool = True  # colour the bones by it, see tool.colors
     markers: bool = True  # mark where the person was not seen
     camera: bool = True
     video: str | os.PathLike | None = None  # clip to show behind the camera
@@ -94,6 +96,8 @@ def import_capture(context: bpy.types.Context, capture: Capture, settings: Impor
         add_confidence(ob, action, capture, plan)
         add_contacts(ob, action, capture, plan)
         use_action(ob, action)
+        if settings.show_confidence:
+            show_confidence(ob, True)
         before = _build_before(ob, capture, plan, rotation, name, made) if settings.before else None
 
         camera = None

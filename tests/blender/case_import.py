@@ -12,7 +12,7 @@ from gentg_blender.core.contract import GentgError
 from gentg_blender.core.rotations import quat_to_matrix
 from gentg_blender.core.skeleton import BONES
 from gentg_blender.core.timing import TimeMap
-from gentg_blender.tool import compat, mix, result
+from gentg_blender.tool import colors, compat, mix, result
 from gentg_blender.tool.result import ImportSettings, import_capture
 
 
@@ -168,6 +168,28 @@ def test_confidence_and_contacts_are_animated():
     np.testing.assert_array_equal(planted, c.contacts[:, :3])
     keys = {q.data_path: len(q.keyframe_points) for q in curves_of(r.action)}
     assert keys['["contact_heel.L"]'] == 1 + np.count_nonzero(np.diff(c.contacts[:, 0]))
+
+
+def test_bone_colours_follow_the_confidence():
+    c = walking(2.0)
+    assert colors.shows_confidence(import_capture(bpy.context, c, ImportSettings(name="default")).armature)
+    ob = import_capture(bpy.context, c, ImportSettings(set_rate=True, show_confidence=False)).armature
+    worst = int(np.argmax(c.sigma[:, list(c.names).index("l_wrist")]))
+    assert not colors.shows_confidence(ob)
+    for _ in range(2):  # switching it on twice adds nothing
+        colors.show_confidence(ob, True)
+    assert colors.shows_confidence(ob) and len(ob.animation_data.drivers) == 9 * len(BONES)
+    for frame in (1, worst + 1):
+        bpy.context.scene.frame_set(frame)
+        posed_bones = ob.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
+        for bone, part in (("forearm.L", "arm.L"), ("shin.R", "leg.R")):
+            sure = ob["confidence_" + part]
+            want = [d + sure * (s - d) for s, d in zip(colors.SURE, colors.DOUBTFUL)]
+            np.testing.assert_allclose(posed_bones[bone].color.custom.normal, want, atol=3 / 255)
+    assert posed_bones["forearm.L"].color.custom.normal[0] > posed_bones["shin.R"].color.custom.normal[0] + 0.1
+    colors.show_confidence(ob, False)
+    assert not colors.shows_confidence(ob) and not ob.animation_data.drivers
+    assert ob.pose.bones["hand.L"].color.palette == "DEFAULT" and ob.data.bones["hand.L"].color.palette == "THEME04"
 
 
 def test_quaternions_never_flip():
