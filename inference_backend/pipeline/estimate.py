@@ -231,7 +231,7 @@ class _Run:
         after = solve(result.corrected, track, camera.K, self.settings, self.report)
         before = after  # nothing was uncertain, or no correction wanted
         if not np.array_equal(result.tgt.joints, result.corrected.joints):
-            before = solve(result.tgt, track, camera.K, self.settings, self.report)
+            before = solve(result.tgt, track, camera.K, self.settings, self.report, like=after)
         self.warnings += [w for w in (camera.warning, *result.warnings, *after.warnings) if w]
         capture = assemble(track, camera, before, after)
         capture.meta = {
@@ -243,8 +243,8 @@ class _Run:
 
     def write(self, capture: Capture, path: Path) -> None:
         """Save with the timings of all stages before this one."""
-        self.report("write", 0, len(capture))
         capture.meta["timings"] = self.report.finish()
+        self.report("write", 0, len(capture))
         save_capture(path, capture)
         self.report("write", len(capture), len(capture))
 

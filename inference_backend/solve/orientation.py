@@ -110,26 +110,29 @@ def settle_spine(
 
     Two stiff pieces between points that noise brings too close together must buckle, and would snap
     from side to side. The side comes from the `measured` chest (T, 35, 3; sigma (T, 35) metres)
-    where it lies clearly off the line, else from neighbouring frames and, at last, from a back
-    that bends the natural way: chest behind the line.
+    where it lies clearly off the line, else from neighbouring frames and, at last, from the side
+    that the chest is on at rest.
     """
     spine, chest, neck = (JOINT_INDEX[n] for n in ("spine", "chest", "neck"))
     hips = hips_rotation(x, rest, sigma)
     axis = normalize(x[:, neck] - x[:, spine])
-    back = normalize(hips[..., 1] - np.sum(hips[..., 1] * axis, axis=-1, keepdims=True) * axis)
-    left = np.cross(axis, -back)
+    rest_line = normalize(rest.joints[neck] - rest.joints[spine])
+    rest_off = rest.joints[chest] - rest.joints[spine]
+    usual = hips @ normalize(rest_off - (rest_off @ rest_line) * rest_line)
+    usual = normalize(usual - np.sum(usual * axis, axis=-1, keepdims=True) * axis)
+    beside = np.cross(axis, usual)
     line = normalize(measured[:, neck] - measured[:, spine])
     off = measured[:, chest] - measured[:, spine]
     off = off - np.sum(off * line, axis=-1, keepdims=True) * line
     size = np.sum(off**2, axis=-1)
-    weight = size / (size + _own_variance(sigma[:, chest])) * seen
-    angle = np.arctan2(np.sum(off * left, axis=-1), np.sum(off * back, axis=-1))
+    weight = size / (size + 4.0 * _own_variance(sigma[:, chest])) * seen  # clear at two standard deviations
+    angle = np.arctan2(np.sum(off * beside, axis=-1), np.sum(off * usual, axis=-1))
     angle = twist_filter(angle, weight**2, times, seen)[:, None]
     arm = x[:, chest] - x[:, spine]
     along = np.sum(arm * axis, axis=-1, keepdims=True)
     out = np.linalg.norm(arm - along * axis, axis=-1, keepdims=True)
     settled = x.copy()
-    settled[:, chest] = x[:, spine] + along * axis + out * (np.cos(angle) * back + np.sin(angle) * left)
+    settled[:, chest] = x[:, spine] + along * axis + out * (np.cos(angle) * usual + np.sin(angle) * beside)
     return settled
 
 

@@ -67,13 +67,25 @@ class Solved:
     t: np.ndarray
     standing_height: float  # metres, of the rest pose, crown above soles
     warnings: list[str] = field(default_factory=list)
+    rest: RestPose = field(kw_only=True, repr=False)
+    scale: float = field(kw_only=True)  # our metres in one of the network's
 
 
-def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSettings, report: Report) -> Solved:
+def solve(
+    lifted: Lifted,
+    track: Track,
+    K: np.ndarray,
+    settings: EstimateSettings,
+    report: Report,
+    *,
+    like: Solved | None = None,
+) -> Solved:
     """Lengths, rigid fit, path, rotations, smoothing, contacts and foot lock, in that order.
 
-    K (3, 3) of the pixels in `track`. The camera is taken to stand still. Raises
-    GentgError("no_person") if no frame was seen, ValueError if shapes disagree.
+    K (3, 3) of the pixels in `track`. The camera is taken to stand still. With `like`, another
+    result of the same clip, the body and the world are taken from there, so that both move one
+    armature and can be mixed. Raises GentgError("no_person") if no frame was seen, ValueError if
+    shapes disagree.
     """
     times = np.asarray(track.timestamps, dtype=np.float64)
     seen = np.asarray(track.seen, dtype=bool)
@@ -88,37 +100,36 @@ def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSetting
         )
     warnings: list[str] = []
 
-    rest, scale = _body(lifted, seen, settings.height)
+    rest, scale = _body(lifted, seen, settings.height) if like is None else (like.rest, like.scale)
     x, root, information = _fit(lifted, track, K, rest, scale, report)
-
-    R = world_rotation(lifted.gravity)
     sigma = lifted.sigma * scale
     x = settle_spine(x, lifted.joints * scale, sigma, rest, times, seen)
+
+    R = world_rotation(lifted.gravity) if like is None else like.R
     rotation = bone_rotations(x @ R, sigma, rest, times, seen)
     rotation = smooth_rotations(rotation, times, settings.smoothing, seen)
 
-    height = rest.joints[_FEET_AT, 2]
-    path = _path(rest, rotation, root, information, R, np.zeros_like(lifted.contacts), times, seen)
-    trusted = likely_planted(_feet(rest, rotation, path), lifted.contacts, times, seen)
-    path = _path(rest, rotation, root, information, R, trusted, times, seen)
+    def walk(origin: np.ndarray | None = None) -> np.ndarray:
+        path = _path(rest, rotation, root, information, R, trusted, times, seen, origin)
+        return local_fit(path, times, settings.smoothing, seen)[0]
 
-    # Level the world on the feet, then put the floor at zero under them.
-    feet = _feet(rest, rotation, path)
-    tilt = _tilt(feet - [0.0, 0.0, 1.0] * height[:, None], trusted)
-    R = R @ tilt.T
-    rotation = quat_multiply(matrix_to_quat(tilt), rotation)
-    path = _path(rest, rotation, root, information, R, trusted, times, seen)
-    path = local_fit(path, times, settings.smoothing, seen)[0]
-    floor, grounded = floor_height(_feet(rest, rotation, path), height, trusted, seen)
-    if not grounded:
-        warnings.append("No foot was seen on the ground: the floor is set to the lowest foot.")
-    first = int(np.argmax(seen))
-    origin = np.array([path[first, 0], path[first, 1], floor])
-    if grounded:
-        path = _path(rest, rotation, root, information, R, trusted, times, seen, origin=origin)
-        path = local_fit(path, times, settings.smoothing, seen)[0]
+    trusted = np.zeros_like(lifted.contacts)
+    trusted = likely_planted(_feet(rest, rotation, walk()), lifted.contacts, times, seen)
+    height = rest.joints[_FEET_AT, 2]
+    if like is None:
+        # Level the world on the feet, then put the floor at zero under them.
+        tilt = _tilt(_feet(rest, rotation, walk()) - [0.0, 0.0, 1.0] * height[:, None], trusted)
+        R = R @ tilt.T
+        rotation = quat_multiply(matrix_to_quat(tilt), rotation)
+        path = walk()
+        floor, grounded = floor_height(_feet(rest, rotation, path), height, trusted, seen)
+        if not grounded:
+            warnings.append("No foot was seen on the ground: the floor is set to the lowest foot.")
+        first = int(np.argmax(seen))
+        origin = np.array([path[first, 0], path[first, 1], floor])
     else:
-        path = path - origin
+        origin = R.T @ like.t
+    path = walk(origin)  # planted feet, if any, are drawn to the floor
 
     contacts = planted_feet(_feet(rest, rotation, path), height, lifted.contacts, times, seen)
     report("solve", frames, frames)
@@ -147,6 +158,8 @@ def solve(lifted: Lifted, track: Track, K: np.ndarray, settings: EstimateSetting
         t=t,
         standing_height=rest.standing_height,
         warnings=warnings,
+        rest=rest,
+        scale=scale,
     )
 
 

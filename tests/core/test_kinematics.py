@@ -110,3 +110,16 @@ def test_reach_is_limited_hard_or_softly_and_never_beyond_the_length():
     assert np.all(soft <= full + 1e-9) and np.all(np.diff(soft) > -1e-9)
     slope = np.diff(soft) / np.diff(distance)
     assert np.max(np.abs(np.diff(slope))) < 0.1  # no kink
+
+
+def test_a_leg_that_straightens_turns_to_its_pole_without_spinning():
+    """The knee is off the line by a shrinking amount, on a side that noise decides."""
+    root, pole = np.array([0, 0, 2.0]), np.array([0.0, -1.0, 0.0])
+    angle = np.linspace(0, 2 * np.pi, 50)
+    out = 1e-4 * np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
+    mid = np.array([0, 0, 1.0]) + out
+    ik = two_bone_ik(root, mid, np.array([0, 0, 0.0]), np.array([0, 0, 0.02]), pole=pole)
+    side = normalize((ik.mid - root) * [1, 1, 0])
+    assert np.all(side @ pole > 0.999)
+    bent = two_bone_ik(root, np.array([0.4, 0, 1.0]), np.zeros(3), np.array([0, 0, 0.1]), pole=pole)
+    assert normalize((bent.mid - root) * [1, 1, 0])[0] > 0.99  # a side of its own wins

@@ -33,7 +33,7 @@ from gentg_blender.core.skeleton import (
     JOINTS,
     MAIN_JOINTS,
 )
-from inference_backend.solve.orientation import bone_rotations
+from inference_backend.solve.orientation import bone_rotations, settle_spine
 from inference_backend.solve.solve import joints_of, solve
 
 MAIN = [JOINT_INDEX[n] for n in MAIN_JOINTS]
@@ -150,6 +150,44 @@ def test_a_knee_drawn_backwards_is_bent_forwards_and_keeps_the_ankle():
     assert np.all(bend < -0.1)  # the shin leaves the thigh's front
     assert np.all(thigh[..., 1][:, 1] < -0.1)  # the thigh points forward, -Y
     assert np.array_equal(before, x)  # the input is not touched
+
+
+def test_a_back_that_noise_compresses_does_not_snap_from_side_to_side():
+    rest, rng = adult(), np.random.default_rng(3)
+    frames = 60
+    x, times = still(rest, frames)
+    spine, chest, neck = (JOINT_INDEX[n] for n in ("spine", "chest", "neck"))
+    x = x.copy()
+    for j in range(len(JOINTS)):  # everything above the chest comes down: the two pieces must buckle
+        if j != chest and x[0, j, 2] > rest.point("chest")[2] and "wrist" not in JOINTS[j]:
+            x[:, j, 2] -= 0.02
+    axis = (x[:, neck] - x[:, spine]) / np.linalg.norm(x[:, neck] - x[:, spine], axis=-1, keepdims=True)
+    a, b, c = (
+        np.linalg.norm(v)
+        for v in (
+            rest.point("chest") - rest.point("spine"),
+            rest.point("neck") - rest.point("chest"),
+            x[0, neck] - x[0, spine],
+        )
+    )
+    along = (a * a + c * c - b * b) / (2 * c)
+    out = np.sqrt(a * a - along * along)
+    side = np.where(rng.random(frames) < 0.5, -1.0, 1.0)[:, None]  # left or right at random
+    x[:, chest] = x[:, spine] + along * axis + out * side * [1.0, 0.0, 0.0]
+    measured = np.repeat(rest.joints[None], frames, 0) + 0.005 * rng.standard_normal(x.shape)
+    sigma = np.full(x.shape[:2], 0.05)
+    settled = settle_spine(x, measured, sigma, rest, times, np.ones(frames, bool))
+    for one, other in ((spine, chest), (chest, neck)):
+        assert np.allclose(
+            np.linalg.norm(settled[:, one] - settled[:, other], axis=-1),
+            np.linalg.norm(x[:, one] - x[:, other], axis=-1),
+            atol=1e-9,
+        )
+    assert np.linalg.norm(np.diff(settled[:, chest], axis=0), axis=-1).max() < 0.15 * out
+    line = x[:, spine, 1] + (x[:, neck, 1] - x[:, spine, 1]) * along / c
+    assert np.all(settled[:, chest, 1] < line - 0.5 * out)  # in front of the line, as at rest
+    untouched = np.arange(len(JOINTS)) != chest
+    assert np.array_equal(settled[:, untouched], x[:, untouched])
 
 
 def test_a_straight_limb_keeps_its_roll_through_a_moment_without_a_plane():
@@ -335,6 +373,12 @@ def test_recorded_motion_comes_back(name):
     if name != "roll":
         assert speed[planted].mean() < 0.1  # foot skate, m/s
     assert solved.xyz[:, FEET_AT, 2][solved.contacts].min() > 0.0  # points of the skin, above the sole
+    knees = [JOINT_INDEX["l_knee"], JOINT_INDEX["r_knee"]]  # locked legs must not pop
+
+    def peak(x):
+        return np.linalg.norm(np.diff(x[:, knees], 2, axis=0) * 900.0, axis=-1).max()
+
+    assert peak(solved.xyz) < 2.5 * peak(world)
     for s in (".L", ".R"):  # no knee or elbow bends backwards
         pose = posed(solved)
         axes = quat_to_matrix(pose.rotation)
