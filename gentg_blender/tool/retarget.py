@@ -9,7 +9,7 @@ from typing import Literal
 
 import bpy
 import numpy as np
-from mathutils import Vector
+from mathutils import Matrix, Vector
 
 from ..core.contract import GentgError
 from ..core.retarget import DryReport, Mapping, Recognition, dry_report, recognise
@@ -36,6 +36,7 @@ from .transaction import Transaction
 
 SOURCE = "gentg_retarget_source"  # custom properties of a target: what it was retargeted from ...
 RECIPE = "gentg_retarget"  # ... and how, as JSON, so that feet can be re-solved
+PLACE = "gentg_retarget_place"  # matrix_basis of a target whose object we have since animated
 _CONSTANT = 0
 _CHECKED_FRAMES = 5
 
@@ -129,6 +130,7 @@ def retarget_to_rig(
         if motion.contacts.shape != (len(frames), 4):
             raise GentgError("bad_request", f"The contacts have shape {motion.contacts.shape}, not {(len(frames), 4)}.")
     warnings: list[str] = []
+    _put_back(context, target)
     bones = read_bones(target)
     switches, limbs = _controls(target, mapping)
     rig = _control_rig(context, target, bones, mapping, switches, limbs, warnings)
@@ -136,10 +138,16 @@ def retarget_to_rig(
     feet, motion.contacts = _finish_pose(solution, motion, settings, warnings)
     place_ik(solution, limbs)
     keys = channels(solution, motion.times, settings.root_motion)
+    still = [n for n in mapping.bones.get("root", ()) if n not in keys.rotation]
+    for name in still:  # an earlier pose of a root that now stands still would carry the motion away
+        keys.rotation[name] = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(frames), 4))
+        keys.location[name] = np.zeros((len(frames), 3))
     with Transaction() as made:
         action = _write(target, keys, frames, switches, _stretchy(target, limbs), settings, source_armature, made)
         _write_contacts(target, action, motion.contacts, frames)
     _assign(target, action)
+    if keys.object_location is not None:
+        target[PLACE] = [x for row in target.matrix_basis for x in row]
     target[SOURCE] = source_armature
     target[RECIPE] = json.dumps({"settings": asdict(settings), "map": mapping.to_json(),
                                  "source_map": source_mapping.to_json()})  # fmt: skip
@@ -171,6 +179,18 @@ def resolve_feet(context: bpy.types.Context, target: bpy.types.Object) -> Retarg
 
 
 # --------------------------------------------------------------------------- steps
+
+
+def _put_back(context, ob: bpy.types.Object) -> None:
+    """Undo what an earlier root motion on the object left in its transform."""
+    if PLACE in ob:
+        values = list(ob[PLACE])
+        if ob.animation_data is not None and ob.animation_data.action is not None:
+            ob.animation_data.action.use_fake_user = True
+            ob.animation_data.action = None
+        ob.matrix_basis = Matrix([values[4 * r : 4 * r + 4] for r in range(4)])
+        del ob[PLACE]
+        context.view_layer.update()
 
 
 def _controls(ob: bpy.types.Object, mapping: Mapping) -> tuple[list[Switch], list[IkChain]]:
@@ -269,8 +289,9 @@ def _write(ob, keys: Channels, frames: np.ndarray, switches: list[Switch], stret
 
     def curves(bone: str, channel: str, values: np.ndarray) -> None:
         path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
+        at = frames[:1] if not np.ptp(values, axis=0).any() else frames  # what stands still needs one key
         for k in range(values.shape[1]):
-            write_curve(bag, path, k, bone, frames, values[:, k])
+            write_curve(bag, path, k, bone, at, values[: len(at), k])
 
     for name, location in keys.location.items():
         curves(name, "location", location)
@@ -338,7 +359,8 @@ def _check(context, ob, solution: Solution, keys: Channels, frames: np.ndarray, 
     """Compare the evaluated rig with what was solved, at a few frames."""
     rig, scene = solution.rig, context.scene
     before = scene.frame_current, scene.frame_subframe
-    mapped = [i for chain in solution.body.chains.values() for i in chain if rig.names[i] in keys.rotation]
+    mapped = [i for role, chain in solution.body.chains.items() for i in chain
+              if role != "root" and rig.names[i] in keys.rotation]  # fmt: skip
     turns, moves = [0.0], [0.0]
     data = ob.animation_data
     data_nla = data.use_nla

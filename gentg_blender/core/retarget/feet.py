@@ -108,6 +108,11 @@ def reach(solution: Solution, roles: tuple[str, str, str], target: np.ndarray, p
     keeps its own rotation and the parts in between their twist."""
     pose, chains = solution.pose, solution.body.chains
     a, b, c = (pose.head[:, chains[r][0]] for r in roles)
+    line = normalize(c - a)
+    own = (b - a) - np.sum((b - a) * line, axis=-1, keepdims=True) * line
+    # the pole is a guide for straight limbs only: bent ones keep their own side to the full
+    near = 0.02 * np.linalg.norm(c - a, axis=-1, keepdims=True)
+    pole = normalize(own) + np.exp(-((np.linalg.norm(own, axis=-1, keepdims=True) / near) ** 2)) * pole
     bent = two_bone_ik(a, b, c, target, pole=pole)
     for role, turn in ((roles[0], bent.upper), (roles[1], bent.lower)):
         for i in chains[role]:
