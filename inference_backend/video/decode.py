@@ -83,6 +83,22 @@ def decode(
                          hint="Check the start and end: they are seconds from the clip's first frame.")
 
 
+class _Upright:
+    """The stream's orientation, read off its first frame.
+
+    Not off every frame: PyAV's side data holds its frame in a reference cycle, so that hundreds of
+    pictures would wait for the garbage collector (measured 0.7 GB on a 1080p clip).
+    """
+
+    def __init__(self, stream: av.VideoStream):
+        self._stream, self._orientation = stream, None
+
+    def __call__(self, frame: av.VideoFrame) -> Orientation:
+        if self._orientation is None:
+            self._orientation = Orientation.of(frame, self._stream)
+        return self._orientation
+
+
 _Picture = tuple[int, av.VideoFrame, Orientation]
 
 
@@ -100,7 +116,8 @@ def _video_frames(
         rate = stream.average_rate or stream.guessed_rate or 30
         expected = stream.frames
         raw = _decoded(container, stream, warn)
-        counted = ((None if f.pts is None else float(f.pts * f.time_base), (i, f, Orientation.of(f, stream)))
+        upright = _Upright(stream)
+        counted = ((None if f.pts is None else float(f.pts * f.time_base), (i, f, upright(f)))
                    for i, f in enumerate(raw))
         origin: float | None = None
         last = -1
@@ -127,6 +144,7 @@ def _from_the_middle(
     except av.FFmpegError:
         container.seek(first, backward=True, any_frame=False, stream=stream)
     last = -1
+    upright = _Upright(stream)
     raw = _decoded(container, stream, warn)
     try:
         for frame in raw:
@@ -137,7 +155,7 @@ def _from_the_middle(
             if number <= last or number >= len(index.pts) or frame.pts < target:
                 continue
             last = number
-            yield (frame.pts - first) * index.time_base, (number, frame, Orientation.of(frame, stream))
+            yield (frame.pts - first) * index.time_base, (number, frame, upright(frame))
     finally:
         raw.close()
 

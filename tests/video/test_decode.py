@@ -177,3 +177,20 @@ def test_writer_keeps_the_times(tmp_path):
         writer.add(np.zeros((64, 64, 3), np.uint8), 0.1)
         writer.add(np.zeros((64, 64, 3), np.uint8), 0.1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["preview.mp4"]
+
+
+def test_memory_stays_flat(tmp_path, make_clip):
+    """No picture outlives its turn: frames kept in reference cycles would pile up until a collection."""
+    import gc
+
+    import psutil
+
+    clip = make_clip(tmp_path / "long.mp4", [i / 30 for i in range(240)], options={"preset": "ultrafast"}, width=1280, height=720)
+    process = psutil.Process()
+    gc.collect()
+    gc.disable()
+    try:
+        sizes = [process.memory_info().rss for _ in decode(clip, max_size=360)]
+    finally:
+        gc.enable()
+    assert max(sizes[60:]) - sizes[40] < 40e6  # 200 pictures of 1.4 MB would be 280e6
