@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 import numpy as np
-from mathutils import Matrix, Vector
+from mathutils import Vector
 
 from ..core.contract import Capture, GentgError
 from ..core.rotations import quat_to_matrix
@@ -105,10 +105,3 @@ def _dress(ob: bpy.types.Object) -> None:
         bone.lock_scale = (True, True, True)
         if bone.parent is not None:
             bone.lock_location = (True, True, True)
-
-
-def bone_positions(ob: bpy.types.Object, names: list[str] | None = None) -> dict[str, tuple[Vector, Vector]]:
-    """World head and tail of the posed bones, as the dependency graph has them now."""
-    world: Matrix = ob.matrix_world
-    bones = ob.pose.bones if names is None else [ob.pose.bones[n] for n in names]
-    return {b.name: (world @ b.head, world @ b.tail) for b in bones}
