@@ -39,8 +39,8 @@ class SideConfig:
     cap: float = 8.0  # a point's cost is bounded: outliers must not decide
     whole: float = 15.0  # per second that all is exchanged: the majority names the sides
     part: float = 30.0  # per second that only arms, legs or face are
-    memory: float = 0.30  # seconds over which a velocity is worth keeping
-    rest: float = 0.1  # weight of standing still beside keeping the velocity
+    memory: float = 0.5  # seconds over which a velocity is worth keeping
+    rest: float = 0.2  # weight of standing still beside keeping the velocity
 
 
 def repair_sides(

@@ -84,6 +84,29 @@ def test_clip_against_exact_truth(shared, detector):
     assert 0.25 < np.median(limb) < 0.55 and np.isnan(raw.world[:, J["chest"]]).all()
 
 
+def test_left_and_right_in_the_hardest_view(shared, detector):
+    """A third of this clip's frames come out of the detector with the sides exchanged."""
+    folder = shared / "video/pose2sim_single"
+    z = np.load(folder / "reference_3d.npz")
+    names = [str(n) for n in z["names"]]
+    camera = list(z["cam_names"]).index("cam02")
+    x = z["xyz"] @ z["R"][camera].T + z["t"][camera]
+    xy = (x @ z["K"][camera].T)[..., :2] / x[..., 2:]  # the lens's distortion is a few pixels here
+
+    def swapped(track, parts):
+        def distance(exchange):
+            return np.mean([np.linalg.norm(track.keypoints[:, J[("rl" if exchange else "lr")[i] + "_" + part], :2]
+                                           - xy[:, names.index(side + "_" + part)], axis=1)
+                            for part in parts for i, side in enumerate("lr")], axis=0)
+        return int((distance(True) < distance(False)).sum())
+
+    raw = detect_video(folder / "cam02.mp4", detector)
+    cleaned, _ = clean(raw)
+    arms, legs = ("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")
+    assert swapped(raw, arms) > 20 and swapped(raw, legs) > 20
+    assert swapped(cleaned, arms) <= 2 and swapped(cleaned, legs) <= 2
+
+
 def test_segments_and_workers_change_nothing(shared, detector):
     clip = shared / "video/rendered/walk_turn/walk_turn.mp4"
     one = detect_video(clip, detector, start=0.5, end=5.0, workers=1)
