@@ -37,7 +37,7 @@ class GuidanceWeights:
 
 
 def reprojection_error(joints: torch.Tensor, e: Evidence) -> torch.Tensor:
-    """(..., B, T, 35, 3) -> Huber distance to the 2D points in metres at the pelvis's depth, (..., B, T, 35)."""
+    """(..., B, T, 35, 3) -> Huber distance (..., B, T, 35) to the 2D points, m² at the pelvis's depth."""
     cam = joints + e.root[:, :, None]
     metre = e.root[..., 2].clamp(min=0.3)[..., None, None]
     seen = cam[..., :2] / cam[..., 2:].clamp(min=0.2)
@@ -56,8 +56,9 @@ def energy(joints: torch.Tensor, e: Evidence, weights: GuidanceWeights) -> torch
     return total + weights.symmetry * 0.25 * (length - mirrored)[..., 1:].square().sum()
 
 
-def guide(joints: torch.Tensor, variance: torch.Tensor, e: Evidence, weights: GuidanceWeights, rate: float
-          ) -> torch.Tensor:
+def guide(
+    joints: torch.Tensor, variance: torch.Tensor, e: Evidence, weights: GuidanceWeights, rate: float
+) -> torch.Tensor:
     """One preconditioned gradient step: uncertain coordinates move, certain ones hold.
 
     `variance` (B, T, 35, 3) square metres, divided by a typical in-plane variance so that `rate`

@@ -17,8 +17,16 @@ from inference_backend.diffusion.schedules import alpha_bar
 class Sampler:
     """Levels of one sampling run. `start` is the share of the levels that noise is added to (SDEdit)."""
 
-    def __init__(self, schedule: str = "cosine", levels: int = 1000, steps: int = 6, start: float = 0.5,
-                 method: str = "ddim", eta: float = 0.0, clip: float = 6.0):
+    def __init__(
+        self,
+        schedule: str = "cosine",
+        levels: int = 1000,
+        steps: int = 6,
+        start: float = 0.5,
+        method: str = "ddim",
+        eta: float = 0.0,
+        clip: float = 6.0,
+    ):
         if method not in ("ddim", "ddpm"):
             raise ValueError(f"unknown sampling method {method!r}: choose ddim or ddpm")
         if not 0 < start <= 1 or not 1 <= steps <= levels:

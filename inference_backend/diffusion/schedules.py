@@ -21,6 +21,7 @@ def alpha_bar(kind: str, levels: int = 1000) -> torch.Tensor:
         scale = 1000.0 / levels
         beta = torch.linspace(1e-4 * scale, 0.02 * scale, levels, dtype=torch.float64)
     elif kind in ("cosine", "sqrt"):
+
         def share(u: float) -> float:
             if kind == "cosine":
                 return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2

@@ -1,1 +1,1 @@
-"""Networks as ONNX, TorchScript and exported programs. May import networks, lifting.weights, torch, onnxruntime."""
+"""Networks as ONNX, TorchScript and exported programs. May import networks, core and torch."""

@@ -44,7 +44,9 @@ class GPCGraph(nn.Module):
         self.model = model
 
     def forward(self, noisy, level, mask, joints, scale, points, confidence, features, times):
-        return self.model(noisy, level, mask, GPCCondition(joints, scale, points, confidence, features, times))
+        return self.model(
+            noisy, level, mask, GPCCondition(joints, scale, points, confidence, features, times)
+        )
 
 
 def graph_of(model: nn.Module) -> tuple[nn.Module, tuple[str, ...], tuple[str, ...]]:
@@ -74,7 +76,9 @@ def example(model: nn.Module, batch: int, frames: int, seed: int = 0) -> tuple[t
 def export(model: nn.Module, path: Path, kind: str) -> Path:
     """Write `model` as `kind` of FORMATS; batch and time stay free. Raises GentgError for an unknown kind."""
     if kind not in FORMATS:
-        raise GentgError("bad_request", f"unknown export format {kind!r}", hint=f"Choose from {', '.join(FORMATS)}.")
+        raise GentgError(
+            "bad_request", f"unknown export format {kind!r}", hint=f"Choose from {', '.join(FORMATS)}."
+        )
     graph, inputs, outputs = graph_of(model)
     arguments = example(model, 2, 48)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""Keypoints to 3D with uncertainty: normalisation, windows, weights. May import networks, diffusion, core, torch."""
+"""Keypoints to 3D with uncertainty: windows, weights. May import networks, diffusion, export, core."""

@@ -75,16 +75,25 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if have["cuda"] else "mps" if have["mps"] else "cpu")
     if not have[name]:
-        raise GentgError("bad_request", f"The device '{name}' is not available here.",
-                         hint="Choose --device auto or cpu; `gentg doctor` shows what was found.")
+        raise GentgError(
+            "bad_request",
+            f"The device '{name}' is not available here.",
+            hint="Choose --device auto or cpu; `gentg doctor` shows what was found.",
+        )
     return torch.device(name)
 
 
 class Lifter:
     """Holds the networks; one instance serves many clips."""
 
-    def __init__(self, settings: EstimateSettings, tgt: Loaded | None = None, gpc: Loaded | None = None,
-                 corrector: CorrectorSettings | None = None, graphs: Path | None = None):
+    def __init__(
+        self,
+        settings: EstimateSettings,
+        tgt: Loaded | None = None,
+        gpc: Loaded | None = None,
+        corrector: CorrectorSettings | None = None,
+        graphs: Path | None = None,
+    ):
         """`graphs` is the folder that ONNX graphs are kept in; runtime onnx needs it."""
         self.settings = settings
         self.device = pick_device("cpu" if settings.runtime == "onnx" else settings.device)
@@ -97,8 +106,9 @@ class Lifter:
             from inference_backend.lifting.onnx_networks import OnnxGPC, OnnxTGT
 
             self.tgt_network, self.gpc_network = OnnxTGT(self.tgt, graphs), OnnxGPC(self.gpc, graphs)
-        info = self.gpc.info.get("corrector", {})
-        self.corrector = corrector or CorrectorSettings(**info)
+        # The diffusion process is a property of the weights; the rest may be tuned.
+        process = {"schedule": self.gpc.model.config.schedule, "levels": self.gpc.model.config.levels}
+        self.corrector = corrector or CorrectorSettings(**self.gpc.info.get("corrector", {}) | process)
         # Calibration: factors on TGT's scale (plane, depth), found on held-out people.
         self.calibration = torch.tensor(self.tgt.info.get("calibration", [1.0, 1.0]), device=self.device)
 
@@ -107,8 +117,11 @@ class Lifter:
         """`track`: KeypointTrack in pixels; `K` (3, 3) intrinsics. Raises GentgError("no_person")."""
         seen = np.asarray(track.seen, bool) & (track.keypoints[..., 2] > 0).any(-1)
         if not seen.any():
-            raise GentgError("no_person", "No person was found in the clip.",
-                             hint="Check that a person is visible for at least a moment.")
+            raise GentgError(
+                "no_person",
+                "No person was found in the clip.",
+                hint="Check that a person is visible for at least a moment.",
+            )
         points = (track.keypoints[..., :2] - K[:2, 2]) / K[[0, 1], [0, 1]]
         confidence = np.where(seen[:, None], track.keypoints[..., 2], 0.0)
         points = np.where(confidence[..., None] > 0, points, 0.0)
@@ -149,8 +162,14 @@ class Lifter:
                 out += [(rows[w.start : w.stop], w) for w in windows(len(rows), WINDOW, hop)]
         return out
 
-    def _run(self, points: np.ndarray, confidence: np.ndarray, times: np.ndarray, family: int,
-             random: torch.Generator) -> tuple[TGTOutput, Normalised, torch.Tensor, float]:
+    def _run(
+        self,
+        points: np.ndarray,
+        confidence: np.ndarray,
+        times: np.ndarray,
+        family: int,
+        random: torch.Generator,
+    ) -> tuple[TGTOutput, Normalised, torch.Tensor, float]:
         """Networks on a batch of equal windows. Arrays (B, T, ...); outputs are cut back to T frames."""
         b, t = times.shape
         before, after = _padding(t)
@@ -171,7 +190,9 @@ class Lifter:
             out = _mean_with_mirror(out, self.tgt_network, p, c, s, kind)
         joints, share = out.joints, 0.0
         if self.settings.correction > 0:
-            joints, mask = correct(self.gpc_network, out, x, s, self.corrector, random, out.scale * self.calibration)
+            joints, mask = correct(
+                self.gpc_network, out, x, s, self.corrector, random, out.scale * self.calibration
+            )
             share = float(mask[:, before : before + t].float().mean())
         cut = slice(before, before + t)
         out = TGTOutput(out.joints[:, cut], out.directions[:, cut], out.lengths, out.scale[:, cut], out.root[:, cut],
@@ -180,8 +201,15 @@ class Lifter:
                        x.rotation[:, cut], x.size[:, cut])  # fmt: skip
         return out, x, joints[:, cut], share
 
-    def _add(self, blend: _Blend, group: list[tuple[np.ndarray, Window]], out: TGTOutput, x: Normalised,
-             joints: torch.Tensor, share: float) -> None:
+    def _add(
+        self,
+        blend: _Blend,
+        group: list[tuple[np.ndarray, Window]],
+        out: TGTOutput,
+        x: Normalised,
+        joints: torch.Tensor,
+        share: float,
+    ) -> None:
         back = x.rotation.transpose(-1, -2)  # virtual -> real camera axes
         scale = out.scale * self.calibration
         variance = 2 * torch.stack([scale[..., 0], scale[..., 0], scale[..., 1]], -1) ** 2
@@ -201,7 +229,9 @@ class Lifter:
         blend.resampled += share * frames
         blend.frames += frames
 
-    def _result(self, blend: _Blend, seen: np.ndarray, times: np.ndarray, lengths: list, gravity: list) -> LiftResult:
+    def _result(
+        self, blend: _Blend, seen: np.ndarray, times: np.ndarray, lengths: list, gravity: list
+    ) -> LiftResult:
         have = blend.weight > 0
         total = blend.weight[have]
 
@@ -214,8 +244,12 @@ class Lifter:
             filled = np.stack([np.interp(times, times[have], column) for column in flat.T], -1)
             return filled.reshape(values.shape)
 
-        edge = np.average(np.concatenate([v for v, _ in lengths]), axis=0, weights=np.concatenate([w for _, w in lengths]))
-        down = np.average(np.concatenate([v for v, _ in gravity]), axis=0, weights=np.concatenate([w for _, w in gravity]))
+        edge = np.average(
+            np.concatenate([v for v, _ in lengths]), axis=0, weights=np.concatenate([w for _, w in lengths])
+        )
+        down = np.average(
+            np.concatenate([v for v, _ in gravity]), axis=0, weights=np.concatenate([w for _, w in gravity])
+        )
         edge[0] = 0.0
         variance = mean(blend.variance)
         joints, corrected = mean(blend.joints), mean(blend.corrected)
@@ -238,8 +272,14 @@ def _padding(frames: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def _mean_with_mirror(out: TGTOutput, model, points: torch.Tensor, confidence: torch.Tensor, times: torch.Tensor,
-                      family: torch.Tensor) -> TGTOutput:
+def _mean_with_mirror(
+    out: TGTOutput,
+    model,
+    points: torch.Tensor,
+    confidence: torch.Tensor,
+    times: torch.Tensor,
+    family: torch.Tensor,
+) -> TGTOutput:
     """Average with the network's answer to the mirrored picture, mirrored back."""
     swap = torch.as_tensor(JOINT_MIRROR, device=points.device)
     flip2 = torch.tensor([-1.0, 1.0], device=points.device)
@@ -248,7 +288,9 @@ def _mean_with_mirror(out: TGTOutput, model, points: torch.Tensor, confidence: t
     feet = [2, 3, 0, 1]  # FEET with left and right exchanged
     return TGTOutput(
         joints=(out.joints + other.joints[:, :, swap] * flip3) / 2,
-        directions=torch.nn.functional.normalize(out.directions + other.directions[:, :, swap] * flip3, dim=-1),
+        directions=torch.nn.functional.normalize(
+            out.directions + other.directions[:, :, swap] * flip3, dim=-1
+        ),
         lengths=(out.lengths + other.lengths) / 2,
         scale=(out.scale * other.scale[:, :, swap]).sqrt(),
         root=(out.root + other.root * flip3) / 2,

@@ -23,8 +23,11 @@ def _session(loaded: Loaded, kind: str, folder: Path):
     try:
         import onnxruntime
     except ImportError as error:
-        raise GentgError("missing_dependency", "The package onnxruntime is not installed.",
-                         hint="Set up the backend again, or choose --runtime torch.") from error
+        raise GentgError(
+            "missing_dependency",
+            "The package onnxruntime is not installed.",
+            hint="Set up the backend again, or choose --runtime torch.",
+        ) from error
     path = folder / f"{kind}-{loaded.sha256[:16]}.onnx"
     if not path.is_file():
         with atomic_file(path) as temporary:
@@ -34,7 +37,15 @@ def _session(loaded: Loaded, kind: str, folder: Path):
     options.intra_op_num_threads = min(4, os.cpu_count() or 1)
     wanted = ["CUDAExecutionProvider", "CoreMLExecutionProvider", "CPUExecutionProvider"]
     have = onnxruntime.get_available_providers()
-    return onnxruntime.InferenceSession(str(path), options, providers=[p for p in wanted if p in have])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[p for p in wanted if p in have])
+    except Exception as error:  # onnxruntime has a class of its own for each way a file can be damaged
+        raise GentgError(
+            "bad_weights",
+            f"The ONNX graph of {kind.upper()} cannot be used: {error}",
+            file=path,
+            hint="Delete this file: it is made again from the weights.",
+        ) from error
 
 
 class OnnxTGT:
@@ -58,7 +69,9 @@ class OnnxGPC:
         self.session = _session(loaded, "gpc", folder)
         self.inputs = [i.name for i in self.session.get_inputs()]
 
-    def __call__(self, noisy: torch.Tensor, level: torch.Tensor, mask: torch.Tensor, c: GPCCondition) -> torch.Tensor:
+    def __call__(
+        self, noisy: torch.Tensor, level: torch.Tensor, mask: torch.Tensor, c: GPCCondition
+    ) -> torch.Tensor:
         values = dict(zip(GPC_INPUTS, (noisy, level, mask.float(), c.joints, c.scale, c.points, c.confidence,
                                        c.features, c.times), strict=True))  # fmt: skip
         return torch.from_numpy(self.session.run(["x0"], {k: _array(values[k]) for k in self.inputs})[0])

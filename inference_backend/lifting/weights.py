@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from gentg_blender.core.contract import GentgError
+from gentg_blender.core.contract import GentgError, atomic_file
 from inference_backend.networks.gpc import GPC, GPCConfig
 from inference_backend.networks.tgt import TGT, TGTConfig
 
@@ -44,12 +44,13 @@ def save_weights(path: Path, kind: str, model: nn.Module, info: dict[str, Any]) 
     """Write half-precision weights and enter their hash into the folder's manifest. -> the hash."""
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in model.state_dict().items()}
     meta = {"kind": kind, "config": json.dumps(asdict(model.config)), "info": json.dumps(info)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=meta)
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata=meta)
     manifest = path.parent / "manifest.json"
     table = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     table[path.name] = {"sha256": sha256_of(path), "bytes": path.stat().st_size}
-    manifest.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    with atomic_file(manifest) as temporary:
+        temporary.write_text(json.dumps(table, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     return table[path.name]["sha256"]
 
 
@@ -64,8 +65,12 @@ def load_weights(kind: str, device: torch.device | str = "cpu", path: Path | Non
         raise GentgError("bad_weights", f"The weights of {kind.upper()} are missing.", file=path, hint=_MEND)
     digest = sha256_of(path)
     if shipped and digest != _manifest_hash(path):
-        raise GentgError("bad_weights", f"The weights of {kind.upper()} are damaged: their hash is not the one "
-                         "they were shipped with.", file=path, hint=_MEND)
+        raise GentgError(
+            "bad_weights",
+            f"The weights of {kind.upper()} are damaged: their hash is not the one they were shipped with.",
+            file=path,
+            hint=_MEND,
+        )
     network, config_class = _KINDS[kind]
     try:
         with safe_open(str(path), framework="pt") as stream:
@@ -75,15 +80,21 @@ def load_weights(kind: str, device: torch.device | str = "cpu", path: Path | Non
             raise ValueError(f"they are weights of {meta.get('kind')!r}")
         model = network(config_class(**json.loads(meta["config"])))
         model.load_state_dict(state)
+        info = json.loads(meta.get("info", "{}"))
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise GentgError("bad_weights", f"The weights of {kind.upper()} cannot be used: {error}", file=path,
-                         hint=_MEND) from error
-    return Loaded(model.eval().requires_grad_(False).to(device), digest, json.loads(meta.get("info", "{}")))
+        raise GentgError(
+            "bad_weights", f"The weights of {kind.upper()} cannot be used: {error}", file=path, hint=_MEND
+        ) from error
+    return Loaded(model.eval().requires_grad_(False).to(device), digest, info)
 
 
 def _manifest_hash(path: Path) -> str:
     try:
         return json.loads((path.parent / "manifest.json").read_text(encoding="utf-8"))[path.name]["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise GentgError("bad_weights", "The list of the models' hashes is missing or damaged.",
-                         file=path.parent / "manifest.json", hint=_MEND) from error
+        raise GentgError(
+            "bad_weights",
+            "The list of the models' hashes is missing or damaged.",
+            file=path.parent / "manifest.json",
+            hint=_MEND,
+        ) from error

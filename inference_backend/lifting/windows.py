@@ -42,8 +42,10 @@ def segments(seen: np.ndarray, timestamps: np.ndarray, bridge: float) -> list[sl
     index = np.flatnonzero(seen)
     if len(index) == 0:
         return []
-    split = np.flatnonzero(np.diff(timestamps[index]) > np.maximum(bridge, 1.5 * np.median(np.diff(timestamps))
-                                                                   if len(timestamps) > 1 else bridge))
+    split = np.flatnonzero(
+        np.diff(timestamps[index])
+        > np.maximum(bridge, 1.5 * np.median(np.diff(timestamps)) if len(timestamps) > 1 else bridge)
+    )
     first = np.concatenate([[index[0]], index[split + 1]])
     last = np.concatenate([index[split], [index[-1]]])
     return [slice(int(a), int(b) + 1) for a, b in zip(first, last, strict=True)]

@@ -14,7 +14,7 @@ FARTHEST = 6  # hop distances beyond this share one bias
 
 
 def token_hops() -> torch.Tensor:
-    """(tokens, tokens) long: steps between joints in the skeleton's tree; a limb sits between its two ends."""
+    """(tokens, tokens) long: steps in the skeleton's tree, in which a limb sits between its two ends."""
     inf = 99
     near = torch.full((NUM_TOKENS, NUM_TOKENS), inf, dtype=torch.long)
     near.fill_diagonal_(0)

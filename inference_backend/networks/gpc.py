@@ -73,8 +73,9 @@ class GPC(nn.Module):
                 layer.weight.zero_()
                 layer.bias.zero_()
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, mask: torch.Tensor, condition: GPCCondition
-                ) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, level: torch.Tensor, mask: torch.Tensor, condition: GPCCondition
+    ) -> torch.Tensor:
         """`x` (B, T, 35, 3) whitened residuals noised to `level` (B,); `mask` (B, T, 35) True = resampled.
 
         -> x0 estimate (B, T, 35, 3).

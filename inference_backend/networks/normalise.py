@@ -48,7 +48,11 @@ def normalise(points: torch.Tensor, confidence: torch.Tensor, times: torch.Tenso
 
     weight = present.to(points) * (0.2 + 0.8 * confidence.clamp(max=1.0))
     square = torch.einsum("btj,btjc->bt", weight, flat**2)[..., None]
-    size = (smooth @ square / (smooth @ weight.sum(-1, keepdim=True)).clamp(min=1e-4)).sqrt()[..., 0].clamp(min=1e-4)
+    size = (
+        (smooth @ square / (smooth @ weight.sum(-1, keepdim=True)).clamp(min=1e-4))
+        .sqrt()[..., 0]
+        .clamp(min=1e-4)
+    )
     unit = flat / size[..., None, None]
 
     step = (times[:, 2:] - times[:, :-2]).clamp(min=1e-3)[..., None, None] if times.shape[1] > 2 else None
@@ -85,5 +89,7 @@ def _time_kernel(times: torch.Tensor) -> torch.Tensor:
 def _look_at(centre: torch.Tensor) -> torch.Tensor:
     """Rotations (..., 3, 3) that turn the ray (x, y, 1) onto the optical axis without rolling the picture."""
     z = torch.nn.functional.normalize(torch.cat([centre, torch.ones_like(centre[..., :1])], -1), dim=-1)
-    x = torch.nn.functional.normalize(torch.stack([z[..., 2], torch.zeros_like(z[..., 0]), -z[..., 0]], -1), dim=-1)
+    x = torch.nn.functional.normalize(
+        torch.stack([z[..., 2], torch.zeros_like(z[..., 0]), -z[..., 0]], -1), dim=-1
+    )
     return torch.stack([x, torch.cross(z, x, dim=-1), z], dim=-2)

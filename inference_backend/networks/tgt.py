@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from gentg_blender.core.skeleton import FEET, JOINT_MIRROR, LIMB_INDEX, NUM_JOINTS
+from inference_backend.networks.blocks import NUM_TOKENS, GraphBlock, TimeBlock, rotary_table
 from inference_backend.networks.normalise import CONDITIONS, TYPICAL_SPREAD, Normalised
-from inference_backend.networks.blocks import NUM_LIMBS, NUM_TOKENS, GraphBlock, TimeBlock, rotary_table
 
 # Detector families by the order of their embedding, which never changes.
 FAMILIES = ("coco17", "halpe26", "wholebody133", "blazepose33", "h36m17")
@@ -65,7 +65,9 @@ class TGT(nn.Module):
         self.limb_in = nn.Linear(LIMB_FEATURES, c.d_space)
         self.token_embedding = nn.Parameter(0.02 * torch.randn(NUM_TOKENS, c.d_space))
         self.absent_embedding = nn.Parameter(0.02 * torch.randn(NUM_TOKENS, c.d_space))
-        self.space = nn.ModuleList(GraphBlock(c.d_space, c.space_heads, c.graph_bias) for _ in range(c.space_layers))
+        self.space = nn.ModuleList(
+            GraphBlock(c.d_space, c.space_heads, c.graph_bias) for _ in range(c.space_layers)
+        )
         self.gather = nn.Linear(NUM_TOKENS * c.d_space, c.d_time)
         self.condition_in = nn.Linear(CONDITIONS, c.d_time)
         self.family_embedding = nn.Embedding(len(FAMILIES) + 1, c.d_time)  # the last one: unknown
@@ -73,15 +75,19 @@ class TGT(nn.Module):
         self.time = nn.ModuleList(TimeBlock(c.d_time, c.time_heads) for _ in range(c.time_layers))
         self.time_norm = nn.LayerNorm(c.d_time)
         self.spread = nn.Linear(c.d_time, NUM_TOKENS * c.d_space)
-        self.out = nn.ModuleList(GraphBlock(c.d_space, c.space_heads, c.graph_bias) for _ in range(c.out_layers))
+        self.out = nn.ModuleList(
+            GraphBlock(c.d_space, c.space_heads, c.graph_bias) for _ in range(c.out_layers)
+        )
         self.out_norm = nn.LayerNorm(c.d_space)
 
         self.joint_head = nn.Linear(c.d_space, 8)  # position 3, direction 3, log scale 2
-        self.global_joint_head = nn.Linear(c.d_time, NUM_JOINTS * 6)  # position and direction again, undivided
+        self.global_joint_head = nn.Linear(c.d_time, NUM_JOINTS * 6)  # position, direction again: undivided
         self.root_head = nn.Linear(c.d_time, 3)  # offset x, y in person sizes; log depth factor
         self.contact_head = nn.Linear(c.d_time, len(FEET))
         self.gravity_head = nn.Linear(c.d_time, 3)
-        self.length_head = nn.Sequential(nn.Linear(c.d_time, c.d_time // 2), nn.GELU(), nn.Linear(c.d_time // 2, NUM_JOINTS))
+        self.length_head = nn.Sequential(
+            nn.Linear(c.d_time, c.d_time // 2), nn.GELU(), nn.Linear(c.d_time // 2, NUM_JOINTS)
+        )
         with torch.no_grad():
             for layer in (self.joint_head, self.global_joint_head, self.root_head, self.length_head[-1]):
                 layer.weight.mul_(0.1)
@@ -89,6 +95,7 @@ class TGT(nn.Module):
             self.gravity_head.bias.copy_(torch.tensor([0.0, 1.0, 0.0]))
         if mean_lengths is None:
             mean_lengths = torch.full((NUM_JOINTS,), 0.2)
+            mean_lengths[0] = 0.0
         self.register_buffer("mean_lengths", mean_lengths.float().clone())
         self.register_buffer("mirror", torch.as_tensor(JOINT_MIRROR), persistent=False)
         self.register_buffer("limbs", torch.as_tensor(LIMB_INDEX), persistent=False)
@@ -113,10 +120,13 @@ class TGT(nn.Module):
         h = torch.cat([joint, limb], 2) + self.token_embedding
         return h + absent[..., None] * self.absent_embedding
 
-    def forward(self, x: Normalised, times: torch.Tensor, family: torch.Tensor, causal: bool = False) -> TGTOutput:
+    def forward(
+        self, x: Normalised, times: torch.Tensor, family: torch.Tensor, causal: bool = False
+    ) -> TGTOutput:
         """`times` (B, T) seconds; `family` (B,) detector family, len(FAMILIES) = unknown.
 
-        `causal` lets no frame see later ones, for live use.
+        -> outputs in virtual camera axes. `causal` lets no frame attend to later ones, for live use; only
+        `lengths`, one value a clip, come from all frames given.
         """
         c = self.config
         b, t = times.shape
@@ -143,12 +153,7 @@ class TGT(nn.Module):
         directions = nn.functional.normalize(per_joint[..., 3:6] + whole[..., 3:] + 1e-6, dim=-1)
         scale = torch.exp((per_joint[..., 6:] - 3.2).clamp(-7.0, 1.0))  # starts near 4 cm
 
-        if causal:
-            pooled = torch.cumsum(f.float(), 1) / torch.arange(1, t + 1, device=f.device)[:, None]
-            pooled = pooled[:, -1]
-        else:
-            pooled = f.float().mean(1)
-        log_length = self.length_head(pooled.to(f.dtype)).float()
+        log_length = self.length_head(f.float().mean(1).to(f.dtype)).float()
         log_length = (log_length + log_length[:, self.mirror]) / 2
         lengths = self.mean_lengths * log_length.exp()
         offset = self.root_head(f).float()
