@@ -72,7 +72,7 @@ def problem() -> str:
         return error.message
     return {
         Status.READY: "",
-        Status.ABSENT: "The backend is not set up yet. It needs about 1.5 GB and a few minutes, once.",
+        Status.ABSENT: "The backend is not set up yet. It needs about 2 GB and a few minutes, once.",
         Status.INTERRUPTED: "The set-up was interrupted. It goes on where it stopped.",
         Status.OUTDATED: "The backend belongs to another version of GenTG. Set it up again.",
         Status.BROKEN: "The backend's Python is gone. Repair it.",

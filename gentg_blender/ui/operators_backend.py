@@ -43,7 +43,7 @@ class GENTG_OT_setup_backend(bpy.types.Operator):
     @classmethod
     def description(cls, _context, properties) -> str:
         return {
-            "INSTALL": "Make the environment that runs the pose estimation: downloads about 1 GB into Blender's user folder. "
+            "INSTALL": "Make the environment that runs the pose estimation: downloads about 1 GB (a CUDA build: 3 GB) into Blender's user folder. "
                        "Needs no administrator's rights and leaves Blender's own Python alone",
             "REPAIR": "Remove the backend's environment and install it again",
             "REMOVE": "Delete the backend's environment and give its disk space back. Nothing else is touched",

@@ -55,6 +55,7 @@ class GENTG_PT_export(_Sidebar, bpy.types.Panel):
     bl_idname = "GENTG_PT_export"
     bl_label = "Export"
     bl_space_type = "VIEW_3D"
+    bl_order = 10  # below Retarget
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context) -> None:

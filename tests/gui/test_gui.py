@@ -106,3 +106,8 @@ def test_the_whole_path_with_the_real_backend(profile, tmp_path):
     result = play(profile, tmp_path, "estimate", timeout=600)
     assert result["longest_tick"] < 0.05, result
     assert gone(result["backend"])
+
+
+@pytest.mark.skipif(not os.environ.get("GENTG_PYTHON") or not os.environ.get("GENTG_SHOTS"), reason="makes docs/images: needs GENTG_PYTHON and GENTG_SHOTS")
+def test_two_strips_and_pictures_for_the_documentation(profile, tmp_path):
+    play(profile, tmp_path, "gallery", timeout=600)
