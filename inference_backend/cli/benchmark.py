@@ -10,12 +10,15 @@ from .terminal import Terminal, with_terminal
 
 HELP = """\
 Measure every stage on this machine: CPU time per frame (all threads, median of several runs), the speed of the whole
-run against the detector alone on frames that are already decoded, and peak memory. Nothing is cached or kept."""
+run against the detector alone on frames that are already decoded, and peak memory. Nothing is cached or kept.
+
+With --minutes the clip is repeated until it is that long, run through once, and memory is told along the way."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="a video (default: the sample clip)")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="repetitions (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, metavar="M", help="measure memory on a clip of this length instead")
     parser.add_argument("--detector", default="mediapipe", metavar="NAME", help="as in gentg estimate")
     parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
@@ -30,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     from gentg_blender.core.contract import EstimateSettings, GentgError
-    from inference_backend.pipeline.benchmark import measure
+    from inference_backend.pipeline.benchmark import measure, measure_memory
     from inference_backend.pipeline.folders import repository
     from inference_backend.pipeline.reporter import Reporter
 
@@ -40,6 +43,18 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     settings = EstimateSettings.from_dict(
         {"detector": args.detector, "quality": args.quality, "device": args.device, "runtime": args.runtime}
     )
+
+    if args.minutes is not None:
+        with terminal.progress(clip.name) as listener:
+            figures = measure_memory(clip, settings, args.minutes, listener, terminal.cancelled)
+        if args.json:
+            print(json.dumps(figures, indent=2), file=terminal.out)
+            return 0
+        for minute, stage, memory in figures["memory"]:
+            print(f"  {stage:<8} minute {minute:5.1f}   {memory / 1e6:7.0f} MB", file=terminal.out)
+        print(f"{figures['frames']} frames, {figures['image_size'][0]}x{figures['image_size'][1]}: peak memory "
+              f"{figures['peak_memory'] / 1e6:.0f} MB, {figures['frames'] / figures['seconds']:.1f} frames/s", file=terminal.out)
+        return 0
 
     def make_report() -> Reporter:
         return Reporter(cancelled=terminal.cancelled)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gentg_blender.core.contract import EstimateSettings
+import av
+import psutil
+
+from gentg_blender.core.contract import EstimateSettings, GentgError
 
 from .estimate import Estimator
 from .outputs import Outputs
@@ -55,6 +59,54 @@ def measure(
         "detector_fps": alone, "whole_fps": frames / whole, "ratio": frames / whole / alone,
         "load_s": warm["timings"].get("load", {}).get("wall", 0.0), "peak_memory": memory,
     }  # fmt: skip
+
+
+def measure_memory(
+    clip: Path, settings: EstimateSettings, minutes: float, listener: Callable | None, cancelled: threading.Event
+) -> dict[str, Any]:
+    """Estimate the clip repeated to `minutes`; resident memory (bytes) at ten places of every stage. Raises GentgError."""
+    if not 0.0 < minutes <= 600.0:
+        raise GentgError("bad_request", "--minutes lies between 0 and 600")
+    process, memory, told = psutil.Process(), [], {}
+
+    def listen(stage: str, done: int, total: int | None, fraction: float, eta: float | None) -> None:
+        tenth = 10 * done // total if total else 0
+        if told.get(stage) != tenth:
+            told[stage] = tenth
+            memory.append((minutes * tenth / 10, stage, process.memory_info().rss))
+        if listener:
+            listener(stage, done, total, fraction, eta)
+
+    with tempfile.TemporaryDirectory(prefix="gentg-benchmark-") as folder:
+        long = loop_clip(clip, Path(folder) / "long.mp4", 60.0 * minutes)
+        start = time.perf_counter()
+        report = Reporter(listen, cancelled)
+        result = Estimator().estimate(long, Outputs(Path(folder) / "capture.npz"), settings, report, use_cache=False)
+        seconds = time.perf_counter() - start
+    return {"clip": clip.name, "frames": result["frames"], "image_size": result["image_size"], "seconds": seconds,
+            "memory": memory, "peak_memory": peak_memory(), "timings": result["timings"]}  # fmt: skip
+
+
+def loop_clip(clip: Path, out: Path, seconds: float) -> Path:
+    """Repeat the pictures of a clip without encoding them anew until `out` lasts `seconds`. Raises GentgError."""
+    from inference_backend.video.source import open_video, video_stream
+
+    with av.open(str(out), "w") as target:
+        stream, offset = None, 0
+        while True:
+            with open_video(clip) as source:
+                film = video_stream(source)
+                assert film is not None  # open_video has checked
+                stream = stream or target.add_stream_from_template(film)
+                length = int(film.duration or seconds / film.time_base)
+                for packet in source.demux(film):
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    packet.pts, packet.dts, packet.stream = packet.pts + offset, packet.dts + offset, stream
+                    target.mux(packet)
+                offset += length
+                if offset * film.time_base >= seconds:
+                    return out
 
 
 def _networks(

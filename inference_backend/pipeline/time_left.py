@@ -27,8 +27,9 @@ class TimeLeft:
     def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self._clock = clock
         self._plan = {stage: base for stage, (base, _) in _COST.items() if stage in ("probe", "detect")}
-        self._stage, self._share, self._began = "", 0.0, clock()
-        self._worked, self._spent = 0.0, 0.0  # planned cost of finished stages that really ran, and their seconds
+        self._stage, self._share = "", 0.0
+        self._first: tuple[float, float] | None = None  # time and share of the stage's first progress
+        self._worked, self._spent = 0.0, 0.0  # planned cost of what finished stages did, and its seconds
         self.fraction = 0.0  # 0..1 of the whole job, never falls
         self.eta: float | None = None  # seconds left of the whole job
 
@@ -40,17 +41,25 @@ class TimeLeft:
         """A stage's report; stages may be skipped."""
         now = self._clock()
         if stage != self._stage:
-            if self._stage:
-                self._worked += self._plan.get(self._stage, 0.0)
-                self._spent += now - self._began
-            self._stage, self._share, self._began = stage, 0.0, now
+            worked, spent = self._learned(self._stage, now)
+            self._worked, self._spent = self._worked + worked, self._spent + spent
+            self._stage, self._share, self._first = stage, 0.0, None
         if total:
             self._share = max(self._share, min(done / total, 1.0))
+            if self._first is None and done > 0:
+                self._first = now, self._share  # the time before it went into starting up, which says nothing
         order = list(_COST)
         cost = self._plan.get(stage, 0.0)
         before = sum(c for s, c in self._plan.items() if order.index(s) < order.index(stage))
         whole = sum(self._plan.values())
         left = whole - before - cost * self._share
         self.fraction = max(self.fraction, min(1.0 - left / whole, 1.0)) if whole else 0.0
-        worked, spent = self._worked + cost * self._share, self._spent + now - self._began
+        worked, spent = self._learned(stage, now)
+        worked, spent = self._worked + worked, self._spent + spent
         self.eta = max(left, 0.0) * spent / worked if spent >= _LEARN and worked > 0 else None
+
+    def _learned(self, stage: str, now: float) -> tuple[float, float]:
+        """Planned cost and seconds of what the present stage did since its first progress."""
+        if self._first is None:
+            return 0.0, 0.0
+        return self._plan.get(stage, 0.0) * (self._share - self._first[1]), now - self._first[0]

@@ -154,3 +154,19 @@ def test_preview_and_still(gentg, short_clip, tmp_path):
     with av.open(str(tmp_path / "out" / "short_preview.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 24
     assert cv2.imread(str(tmp_path / "out" / "short.png")).ndim == 3
+
+
+def test_before_and_after_move_one_armature_in_one_world(gentg, sample_clip, tmp_path):
+    from gentg_blender.core.kinematics import forward_kinematics
+
+    capture, _ = estimate(gentg, sample_clip, tmp_path)
+    plain, _ = estimate(gentg, sample_clip, tmp_path / "plain", "--correction", 0)
+    np.testing.assert_array_equal(plain.xyz, plain.xyz_tgt)
+    bone = capture.bone_names.tolist().index("shin.L")
+    ankle, knee = (capture.names.tolist().index(n) for n in ("l_ankle", "l_knee"))
+    for rotation, root, xyz in (
+        (capture.local_rotation, capture.root, capture.xyz), (capture.local_rotation_tgt, capture.root_tgt, capture.xyz_tgt),
+    ):  # fmt: skip
+        posed = forward_kinematics(capture.rest_head, capture.rest_tail, capture.rest_rotation, capture.bone_parents, rotation, root)
+        np.testing.assert_allclose(posed.head[:, bone], xyz[:, knee], atol=1e-3)
+        np.testing.assert_allclose(posed.tail[:, bone], xyz[:, ankle], atol=1e-3)

@@ -238,3 +238,24 @@ def test_a_bug_is_told_with_its_log(talk):
     answer = server.until("error", 30)
     assert answer["code"] == "internal" and "KeyError" in answer["message"]
     assert "Traceback" in Path(answer["log"]).read_text()
+
+
+def test_real_estimates_one_cancelled_the_next_warm(talk, tmp_path, sample_clip):
+    server = talk()
+    server.next()
+    server.send(**request("a", sample_clip, tmp_path / "out"))
+    while (msg := server.next())["type"] != "progress" or msg["stage"] != "detect" or not msg["done"]:
+        pass
+    assert 0.0 < msg["fraction"] < 1.0
+    began = time.monotonic()
+    server.send(type="cancel", id="a")
+    assert server.until("error")["code"] == "cancelled" and time.monotonic() - began < 1.0
+    assert not (tmp_path / "out").exists()
+    results = []
+    for identity in ("b", "c"):
+        server.send(**request(identity, sample_clip, tmp_path / "out", end=0.4))
+        results.append(server.until("result")["result"])
+    assert results[0]["frames"] == results[1]["frames"] == 24
+    assert results[1]["cached"] == ["detect", "lift"]
+    assert results[1]["timings"]["load"]["wall"] < 0.2  # nothing is loaded again
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["b.npz", "c.npz"]
