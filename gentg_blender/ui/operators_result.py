@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..core.contract import GentgError, load_capture
 from ..core.filming_check import check_filming
-from ..tool.export import export_fbx
+from ..tool.exporters import PRESET, export_armature, export_many, export_presets
 from ..tool.result import TAG, ImportSettings, import_capture
 from .operators_backend import report_error
 from .session import session
@@ -78,6 +78,12 @@ class GENTG_OT_import_capture(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _presets(_self, _context) -> list[tuple[str, str, str]]:
+    # Blender keeps no reference to the texts of a dynamic enumeration: somebody must
+    _presets.kept = [(p.key, p.label, p.description) for p in export_presets()]
+    return _presets.kept
+
+
 class GENTG_OT_export(bpy.types.Operator):
     """Write the animated armature to a file that other programs read"""
 
@@ -86,7 +92,11 @@ class GENTG_OT_export(bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: StringProperty(default="*.fbx", options={"HIDDEN"})
+    check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.fbx;*.bvh;*.glb;*.usdc", options={"HIDDEN"})
+    preset: EnumProperty(name="For", items=_presets, description="Which program reads the file: sets format, units and axes")
+
+    batch: BoolProperty(name="Every Selected Armature", description="Write each selected armature to a file of its own name in the chosen folder")
 
     @classmethod
     def poll(cls, context):
@@ -98,20 +108,34 @@ class GENTG_OT_export(bpy.types.Operator):
     def invoke(self, context, _event):
         if not self.filepath:
             base = os.path.dirname(bpy.data.filepath) or os.path.expanduser("~")
-            self.filepath = os.path.join(base, bpy.path.clean_name(context.object.name) + ".fbx")
+            self.filepath = os.path.join(base, bpy.path.clean_name(context.object.name))
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
 
+    def check(self, _context) -> bool:
+        """The file's ending follows the preset."""
+        path = os.path.splitext(self.filepath)[0] + PRESET[self.preset].suffix
+        changed, self.filepath = path != self.filepath, path
+        return changed
+
     def execute(self, context):
-        path = Path(bpy.path.abspath(self.filepath)) if self.filepath else None
+        chosen = [o for o in context.selected_objects if o.type == "ARMATURE"]
         try:
-            if path is None:
+            if not self.filepath:
                 raise GentgError("bad_request", "No file is named to export to.", hint="Give a file path.")
-            written = export_fbx(context, path, context.object)
+            path = Path(bpy.path.abspath(self.filepath)).with_suffix(PRESET[self.preset].suffix)
+            if not self.batch:
+                written = [export_armature(context, context.object, path, self.preset)]
+            else:
+                batch = export_many(context, chosen, path.parent, self.preset)
+                written = batch.written
+                for name, why in batch.failed.items():
+                    self.report({"ERROR"}, f"{name}: {why}")
         except GentgError as error:
             return report_error(self, error)
-        self.report({"INFO"}, f"Wrote {written}")
-        return {"FINISHED"}
+        if written:
+            self.report({"INFO"}, f"Wrote {', '.join(map(str, written))}")
+        return {"FINISHED"} if written else {"CANCELLED"}
 
 
 CLASSES = (GENTG_OT_select_result, GENTG_OT_import_capture, GENTG_OT_export)

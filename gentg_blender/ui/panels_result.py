@@ -63,7 +63,7 @@ class GENTG_PT_export(_Sidebar, bpy.types.Panel):
         ob = context.object
         if ob is None or ob.type != "ARMATURE":
             draw_text(layout, "Select the armature that holds the animation.", icon="INFO", width=width)
-        layout.operator("gentg.export", icon="EXPORT")
+        layout.operator_menu_enum("gentg.export", "preset", icon="EXPORT")
 
 
 CLASSES = (GENTG_PT_results, GENTG_PT_export)

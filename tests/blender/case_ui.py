@@ -174,6 +174,13 @@ def test_retarget_and_export(tmp):
         assert bpy.ops.gentg.retarget(feet="AGAIN") == {"FINISHED"} and rig.animation_data.action != action
         assert bpy.ops.gentg.export(filepath=str(tmp / "out.fbx")) == {"FINISHED"}
         assert (tmp / "out.fbx").stat().st_size > 10_000
+        assert bpy.ops.gentg.export(filepath=str(tmp / "out"), preset="bvh") == {"FINISHED"}
+        assert (tmp / "out.bvh").read_text().startswith("HIERARCHY")
+        (tmp / "many").mkdir()
+        source.select_set(True)
+        rig.select_set(True)
+        assert bpy.ops.gentg.export(filepath=str(tmp / "many" / "x"), preset="fbx_unreal", batch=True) == {"FINISHED"}
+        assert len(list((tmp / "many").glob("*.fbx"))) == 2
 
 
 def test_the_mix_slider(tmp):
