@@ -24,6 +24,8 @@ class FbxOptions:
     primary_bone_axis: str = "Y"
     secondary_bone_axis: str = "X"
     step: float = 1.0  # frames between keys
+    deform_only: bool = False  # leave control and helper bones out
+    armature_node: str = "NULL"  # FBX kind of the armature object: NULL, ROOT or LIMBNODE
 
 
 def export_fbx(
@@ -50,7 +52,7 @@ def export_fbx(
                     apply_unit_scale=True, apply_scale_options=options.apply_scale, bake_space_transform=False,
                     axis_forward=options.axis_forward, axis_up=options.axis_up,
                     primary_bone_axis=options.primary_bone_axis, secondary_bone_axis=options.secondary_bone_axis,
-                    add_leaf_bones=False, use_armature_deform_only=False, armature_nodetype="NULL",
+                    add_leaf_bones=False, use_armature_deform_only=options.deform_only, armature_nodetype=options.armature_node,
                     bake_anim=True, bake_anim_use_all_bones=True, bake_anim_use_nla_strips=False,
                     bake_anim_use_all_actions=False, bake_anim_force_startend_keying=True,
                     bake_anim_step=options.step, bake_anim_simplify_factor=0.0,

@@ -127,6 +127,30 @@ def read_motion(
     return motion, frames
 
 
+def motion_of_bones(context: bpy.types.Context, ob: bpy.types.Object, names: list[str],
+                    frames: np.ndarray) -> SourceMotion:  # fmt: skip
+    """The motion of any bones, in the order given, whatever part of the body they are. Its body has
+    no parts: only rest and posed arrays are of use."""
+    require_motion(ob)
+    bones = read_bones(ob)
+    times = np.asarray(frames, float) * context.scene.render.fps_base / context.scene.render.fps
+    loose = _Names(names)
+    read = _from_curves if _is_plain(ob, names) else lambda *a: _from_evaluation(context, *a)
+    return read(ob, bones, loose, frames, times)
+
+
+class _Names:
+    """Stands in for a Mapping where the bones' roles are of no interest."""
+
+    bones: dict[str, tuple[str, ...]] = {}
+
+    def __init__(self, names: list[str]):
+        self._names = list(names)
+
+    def used(self) -> list[str]:
+        return self._names
+
+
 def _curves(ob: bpy.types.Object) -> list[bpy.types.FCurve]:
     data = ob.animation_data
     if data is None or data.action is None or data.action_slot is None:
