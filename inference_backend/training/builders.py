@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from torch.profiler import ProfilerActivity, profile as torch_profile
+from torch.profiler import ProfilerActivity
+from torch.profiler import profile as torch_profile
 
 from inference_backend.training import train_baseline, train_gpc, train_tgt
 from inference_backend.training.config import TrainConfig
 from inference_backend.training.runner import Runner
 
-_BUILDERS = {"tgt": train_tgt.build, "gpc": train_gpc.build, "e2e": train_gpc.build, "baseline": train_baseline.build}
+_BUILDERS = {
+    "tgt": train_tgt.build,
+    "gpc": train_gpc.build,
+    "e2e": train_gpc.build,
+    "baseline": train_baseline.build,
+}
 
 
 def build(config: TrainConfig) -> Runner:

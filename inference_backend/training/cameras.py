@@ -65,7 +65,9 @@ def film(xyz: torch.Tensor, times: torch.Tensor, config, g: torch.Generator) -> 
     gravity = gravity.expand(-1, xyz.shape[1], -1)
 
     # Panning: the camera turns about its own height axis after the person, late and loosely.
-    pans = (torch.rand(b, generator=g, device=device) < config.panning).float() * _uniform(b, 0.3, 1.0, g, device)
+    pans = (torch.rand(b, generator=g, device=device) < config.panning).float() * _uniform(
+        b, 0.3, 1.0, g, device
+    )
     bearing = torch.atan2(cam[:, :, 0, 0], cam[:, :, 0, 2].clamp(min=0.3))
     bearing = bearing - bearing.mean(1, keepdim=True)
     late = (times[:, :, None] - times[:, None, :] - 0.15).abs()

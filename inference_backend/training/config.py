@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from gentg_blender.core.contract import GentgError
+from inference_backend.diffusion.schedules import SCHEDULES
 from inference_backend.networks.gpc import GPCConfig
 from inference_backend.networks.tgt import TGTConfig
 
@@ -22,7 +24,9 @@ class DataConfig:
 
     motion: str = "data/motion/cmu_mocap.npz"
     # Whole subjects for our own tests; 02, 05, 127 are also the sources of rendered test clips.
-    held_out_subjects: list[str] = field(default_factory=lambda: ["cmu_02", "cmu_05", "cmu_127", "cmu_16", "cmu_94"])
+    held_out_subjects: list[str] = field(
+        default_factory=lambda: ["cmu_02", "cmu_05", "cmu_127", "cmu_16", "cmu_94"]
+    )
     # Single source clips of rendered test videos whose subjects are otherwise trained on.
     held_out_clips: list[str] = field(
         default_factory=lambda: ["cmu_14_02", "cmu_14_32", "cmu_29_01", "cmu_29_25"]
@@ -114,26 +118,57 @@ class TrainConfig:
     gpc: GPCConfig = field(default_factory=GPCConfig)
 
 
+_CHOICES = {
+    "kind": ("tgt", "gpc", "e2e", "baseline"), "optim.precision": ("bf16", "fp32"), "gpc.schedule": SCHEDULES,
+}  # fmt: skip
+_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for a word: it wants 1.0e-3
+
+
 def load_config(path: str | Path | None, overrides: list[str] = ()) -> TrainConfig:
-    """YAML file and `a.b=value` overrides -> TrainConfig. Raises GentgError on unknown keys or wrong types."""
+    """YAML file and `a.b=value` overrides -> TrainConfig.
+
+    Raises GentgError for unknown keys, wrong types and words that are no choice, naming the key.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         try:
             tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            _build(TrainConfig, tree, "")
         except FileNotFoundError as error:
-            raise GentgError("no_such_file", "The training configuration does not exist.", file=path) from error
-        except yaml.YAMLError as error:
+            raise GentgError(
+                "no_such_file", "The training configuration does not exist.", file=path
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise GentgError("bad_request", f"Not valid YAML: {error}", file=path) from error
+        except GentgError as error:
+            raise GentgError(error.code, error.message, file=path, hint=error.hint) from error
     for item in overrides:
-        key, sep, text = item.partition("=")
-        if not sep:
-            raise GentgError("bad_request", f"an override looks like optim.steps=100, not {item!r}")
-        node = tree
-        *parents, leaf = key.split(".")
-        for name in parents:
-            node = node.setdefault(name, {})
+        _override(tree, item)
+    config = _build(TrainConfig, tree, "")
+    for key, choices in _CHOICES.items():
+        value = config
+        for name in key.split("."):
+            value = getattr(value, name)
+        if value not in choices:
+            raise GentgError("bad_request", f"{key} is {value!r}", hint=f"Choose from {', '.join(choices)}.")
+    return config
+
+
+def _override(tree: dict[str, Any], item: str) -> None:
+    """Enter `a.b=value` into nested tables."""
+    key, sep, text = item.partition("=")
+    if not sep or not all(key.split(".")):
+        raise GentgError("bad_request", f"an override looks like optim.steps=100, not {item!r}")
+    node = tree
+    *parents, leaf = key.split(".")
+    for name in parents:
+        node = node.setdefault(name, {})
+        if not isinstance(node, dict):
+            raise GentgError("bad_request", f"unknown setting: {key} ({name} is no table of settings)")
+    try:
         node[leaf] = yaml.safe_load(text)
-    return _build(TrainConfig, tree, "")
+    except yaml.YAMLError as error:
+        raise GentgError("bad_request", f"the value of {key} is not valid YAML: {text!r}") from error
 
 
 def _build(cls: type, values: Any, where: str) -> Any:
@@ -143,8 +178,11 @@ def _build(cls: type, values: Any, where: str) -> Any:
     known = {f.name for f in fields(cls)}
     unknown = sorted(set(values) - known)
     if unknown:
-        raise GentgError("bad_request", f"unknown setting: {', '.join(where + u for u in unknown)}",
-                         hint=f"Known here: {', '.join(sorted(known))}")
+        raise GentgError(
+            "bad_request",
+            f"unknown setting: {', '.join(where + u for u in unknown)}",
+            hint=f"Known here: {', '.join(sorted(known))}",
+        )
     return cls(**{k: _convert(hints[k], v, where + k) for k, v in values.items()})
 
 
@@ -155,7 +193,11 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
     if origin is types.UnionType:
         return None if value is None else _convert(args[0], value, where)
     if origin in (list, tuple) and isinstance(value, (list, tuple)):
+        if origin is tuple and len(value) != len(args):
+            raise GentgError("bad_request", f"{where} must be {len(args)} values, not {value!r}")
         return origin(_convert(args[0], v, where) for v in value)
+    if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if kind in (int, str, bool) and type(value) is kind:

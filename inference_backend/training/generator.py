@@ -17,8 +17,8 @@ from inference_backend.training import bodies, cameras, noise
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.motion import MotionClip
 
-_UPPER = torch.tensor([n in J and not any(k in n for k in ("pelvis", "hip", "knee", "ankle", "heel", "foot", "toe"))
-                       for n in J])  # fmt: skip
+_LOWER = ("pelvis", "hip", "knee", "ankle", "heel", "foot", "toe")
+_UPPER = torch.tensor([not any(part in n for part in _LOWER) for n in J])
 _HAND = {s: torch.tensor([J[f"{s}_{n}"] for n in ("index", "pinky", "thumb")]) for s in "lr"}
 _FEET = torch.tensor([J[n] for n in FEET])
 
@@ -93,10 +93,12 @@ class Generator:
             wrong = (rand(size) < c.focal_error).float()
             factor = torch.exp(wrong * c.focal_error_spread * torch.randn(size, generator=g, device=device))
             points = points * factor[:, None, None, None]
-        return Batch(points, found.confidence, times, found.family, filmed.xyz, filmed.gravity, contacts, lengths)
+        return Batch(
+            points, found.confidence, times, found.family, filmed.xyz, filmed.gravity, contacts, lengths
+        )
 
     def _motion(self, when: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Random windows at `when` (B, T) seconds -> clip numbers, their edge lengths, joints (B, T, 35, 3)."""
+        """Windows at `when` (B, T) seconds -> clip numbers, their edge lengths, joints (B, T, 35, 3)."""
         g, device = self.random, self.device
         clip = torch.multinomial(self.weight, len(when), replacement=True, generator=g)
         span = when[:, -1] * self.rate
@@ -106,19 +108,19 @@ class Generator:
         k = frame.floor()
         f = (frame - k)[..., None, None]
         last = (self.length[clip] - 1)[:, None]
-        taps = [self.xyz[self.first[clip][:, None] + (k.long() + d).clamp(min=0).minimum(last)] for d in (-1, 0, 1, 2)]
+        first = self.first[clip][:, None]
         # Catmull-Rom spline: passes through the recorded poses, smooth in velocity.
-        a, b, c, d = taps
+        a, b, c, d = (self.xyz[first + (k.long() + tap).clamp(min=0).minimum(last)] for tap in (-1, 0, 1, 2))
         x = b + 0.5 * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
         return clip, self.own_lengths[clip], x
 
     def _turn_hands(self, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """Forearm rotation was hardly recorded: turn the hands about the forearms at random, slowly."""
         g, size = self.random, len(x)
-        for hand, wrist, elbow in ((_HAND["l"], J["l_wrist"], J["l_elbow"]), (_HAND["r"], J["r_wrist"], J["r_elbow"])):
-            hand = hand.to(x.device)
+        for side in "lr":
+            hand, wrist, elbow = _HAND[side].to(x.device), J[f"{side}_wrist"], J[f"{side}_elbow"]
             still = 0.7 * torch.randn(size, 1, generator=g, device=x.device)
-            slow = 0.3 * noise._slow_noise((), times, torch.full_like(times[:, 0], 0.5), g)
+            slow = 0.3 * noise.slow_noise((), times, torch.full_like(times[:, 0], 0.5), g)
             angle = (still + slow)[..., None, None]  # (B, T, 1, 1)
             axis = torch.nn.functional.normalize(x[:, :, wrist] - x[:, :, elbow], dim=-1)[:, :, None]
             v = x[:, :, hand] - x[:, :, wrist, None]

@@ -31,13 +31,17 @@ def rigid_joints(out: TGTOutput) -> torch.Tensor:
 
 
 def laplace_nll(error: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """-log of Laplace densities in the picture plane (two axes, one scale) and in depth. (..., 3), (..., 2)."""
+    """Negative log of three Laplace densities, less the constant 3 log 2 -> (...).
+
+    `error` (..., 3) metres; `scale` (..., 2) metres, of both axes in the picture plane and of depth.
+    """
     plane = error[..., :2].abs().sum(-1) / scale[..., 0] + 2 * scale[..., 0].log()
     return plane + error[..., 2].abs() / scale[..., 1] + scale[..., 1].log()
 
 
-def tgt_loss(out: TGTOutput, batch: Batch, x: Normalised, config: LossConfig, progress: float
-             ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def tgt_loss(
+    out: TGTOutput, batch: Batch, x: Normalised, config: LossConfig, progress: float
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """`progress` 0..1 through the training. -> loss, its terms for logging."""
     joints, root, gravity = truth_in_virtual_camera(batch, x)
     w = JOINT_WEIGHT.to(joints)
@@ -57,7 +61,9 @@ def tgt_loss(out: TGTOutput, batch: Batch, x: Normalised, config: LossConfig, pr
     edges = bodies.edges_of(joints)
     unit = F.normalize(edges, dim=-1)
     terms["direction"] = (1 - (out.directions * unit).sum(-1))[:, :, 1:].mean()
-    terms["length"] = (out.lengths.clamp(min=1e-4).log() - batch.lengths.clamp(min=1e-4).log())[:, 1:].abs().mean()
+    terms["length"] = (
+        (out.lengths.clamp(min=1e-4).log() - batch.lengths.clamp(min=1e-4).log())[:, 1:].abs().mean()
+    )
     free = bodies.edges_of(out.joints).norm(dim=-1)[:, :, 1:]
     mirrored = bodies.edges_of(out.joints[:, :, bodies.MIRROR.to(joints.device)]).norm(dim=-1)[:, :, 1:]
     terms["symmetry"] = (free - mirrored).abs().mean()
@@ -71,14 +77,15 @@ def tgt_loss(out: TGTOutput, batch: Batch, x: Normalised, config: LossConfig, pr
     terms["reprojection"] = (trust * gap).sum() / trust.sum().clamp(min=1.0)
 
     depth = root[..., 2].clamp(min=0.3)
-    terms["root"] = (
-        (out.root[..., 2] / depth).clamp(min=1e-3).log().abs().mean()
-        + ((out.root[..., :2] / out.root[..., 2:] - root[..., :2] / depth[..., None]) / x.size[..., None]).abs().mean()
-    )
+    terms["root"] = (out.root[..., 2] / depth).clamp(min=1e-3).log().abs().mean() + (
+        ((out.root[..., :2] / out.root[..., 2:]) - root[..., :2] / depth[..., None]) / x.size[..., None]
+    ).abs().mean()
     terms["contact"] = F.binary_cross_entropy_with_logits(out.contacts, batch.contacts)
     terms["gravity"] = (1 - (out.gravity * gravity).sum(-1)).mean()
     if progress >= config.likelihood_start:
-        terms["likelihood"] = laplace_nll(error.detach() if progress < 0.5 else error, out.scale)[:, :, 1:].mean()
+        terms["likelihood"] = laplace_nll(error.detach() if progress < 0.5 else error, out.scale)[
+            :, :, 1:
+        ].mean()
     total = sum(getattr(config, name) * value for name, value in terms.items())
     return total, terms
 

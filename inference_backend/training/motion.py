@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gentg_blender.core.contract import GentgError
 from gentg_blender.core.rotations import normalize, quat_to_matrix
 from gentg_blender.core.skeleton import JOINT_INDEX, NUM_JOINTS
 
@@ -82,14 +83,41 @@ class MotionClip:
 
 
 def read_motion(path: str | Path) -> list[MotionClip]:
-    """Every clip of the file whose skeleton has a known rig. Skips others (breakdance `cmu_neo`, tennis)."""
+    """Every clip of the file whose skeleton has a known rig. Skips others (breakdance `cmu_neo`, tennis).
+
+    Raises GentgError("no_such_file" or "bad_request") for a missing file or one of another format.
+    """
+    if not Path(path).is_file():
+        raise GentgError(
+            "no_such_file",
+            "The motion file does not exist.",
+            file=path,
+            hint="Give its place with data.motion=FILE;",
+        )
+    try:
+        clips = _read_clips(path)
+    except Exception as error:  # numpy raises half a dozen kinds for a damaged file
+        raise GentgError("bad_request", f"Not a readable motion file: {error!r}", file=path) from error
+    if not clips:
+        raise GentgError(
+            "bad_request", "No clip of the motion file has a skeleton that is known here.", file=path
+        )
+    return clips
+
+
+def _read_clips(path: str | Path) -> list[MotionClip]:
     clips = []
     with np.load(path, allow_pickle=False) as z:
         index = json.loads(z["index"].tobytes().decode("utf-8"))
         for info in index["clips"]:
             skeleton = index["skeletons"][info["skeleton"]]
-            rig = _RIGS.get("daz" if info["skeleton"] == "cmu_daz" else
-                            "cmu" if "LeftFingerBase" in skeleton["names"] else "")
+            rig = _RIGS.get(
+                "daz"
+                if info["skeleton"] == "cmu_daz"
+                else "cmu"
+                if "LeftFingerBase" in skeleton["names"]
+                else ""
+            )
             if rig is None:
                 continue
             quats = normalize(z["rot/" + info["id"]].astype(np.float64))
@@ -125,8 +153,10 @@ def _to_joints(rig: _Rig, names: list[str], pos: np.ndarray, rot: np.ndarray) ->
 
     for ours, theirs in rig.body.items():
         put(ours, pos[:, at[theirs]])
-    leg = np.median(np.linalg.norm(get("l_hip") - get("l_knee"), axis=-1)
-                    + np.linalg.norm(get("l_knee") - get("l_ankle"), axis=-1))
+    leg = np.median(
+        np.linalg.norm(get("l_hip") - get("l_knee"), axis=-1)
+        + np.linalg.norm(get("l_knee") - get("l_ankle"), axis=-1)
+    )
     scale = leg / 0.82  # thigh and shin of the 1.72 m body the offsets are for
 
     put("pelvis", (get("l_hip") + get("r_hip")) / 2)
@@ -179,8 +209,7 @@ def _neutral_axes(head: np.ndarray, hips: np.ndarray, upright: np.ndarray) -> np
     return np.stack([np.cross(up_local, forward), up_local, forward], axis=-1)
 
 
-def _flat_foot_axes(ankle: np.ndarray, foot: np.ndarray, upright: np.ndarray,
-                    out: float) -> np.ndarray:
+def _flat_foot_axes(ankle: np.ndarray, foot: np.ndarray, upright: np.ndarray, out: float) -> np.ndarray:
     """Outward, forward and up of a flat foot as columns in the foot joint's own axes.
 
     Up is the mean world up, seen in foot axes, over frames in which the ankle is low and still.

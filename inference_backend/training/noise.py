@@ -13,19 +13,10 @@ from dataclasses import dataclass
 import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX as J
-from gentg_blender.core.skeleton import JOINTS, MAIN_JOINTS, NUM_JOINTS
+from gentg_blender.core.skeleton import JOINTS, NUM_JOINTS
+from inference_backend.keypoints.layouts import present
 from inference_backend.networks.tgt import FAMILIES
 from inference_backend.training.bodies import MIRROR, PARENTS
-
-# The joints a detector family cannot report (by name without the side).
-_HANDS, _FEET = ("index", "pinky", "thumb"), ("heel", "foot_index", "small_toe")
-_ABSENT: dict[str, tuple[str, ...]] = {
-    "coco17": ("spine", "chest", "head_top", *_HANDS, *_FEET),
-    "halpe26": ("spine", "chest", *_HANDS),
-    "wholebody133": ("spine", "chest", "head_top"),
-    "blazepose33": ("spine", "chest", "head_top", "small_toe"),
-    "h36m17": tuple({n.removeprefix("l_").removeprefix("r_") for n in JOINTS if n not in MAIN_JOINTS}),
-}
 
 
 def _table(values: dict[str, float], default: float) -> torch.Tensor:
@@ -138,7 +129,9 @@ def self_occlusion(xyz: torch.Tensor) -> torch.Tensor:
     return (hit & ~_OWN.to(device)).any(-1)
 
 
-def _slow_noise(shape: tuple[int, ...], times: torch.Tensor, tau: torch.Tensor, g: torch.Generator) -> torch.Tensor:
+def slow_noise(
+    shape: tuple[int, ...], times: torch.Tensor, tau: torch.Tensor, g: torch.Generator
+) -> torch.Tensor:
     """Unit-variance noise (B, T, *shape) with correlation time `tau` (B,) seconds at `times` (B, T)."""
     b, t = times.shape
     white = torch.randn(b, t, *shape, generator=g, device=times.device)
@@ -161,7 +154,12 @@ def _bursts(times: torch.Tensor, whole: float, longest: float, g: torch.Generato
 def _body_axes(xyz: torch.Tensor) -> torch.Tensor:
     """(B, T, 3, 3): rows left, forward, up of the trunk in camera axes."""
     up = torch.nn.functional.normalize(xyz[:, :, J["neck"]] - xyz[:, :, J["pelvis"]], dim=-1)
-    left = xyz[:, :, J["l_shoulder"]] - xyz[:, :, J["r_shoulder"]] + xyz[:, :, J["l_hip"]] - xyz[:, :, J["r_hip"]]
+    left = (
+        xyz[:, :, J["l_shoulder"]]
+        - xyz[:, :, J["r_shoulder"]]
+        + xyz[:, :, J["l_hip"]]
+        - xyz[:, :, J["r_hip"]]
+    )
     left = torch.nn.functional.normalize(left - (left * up).sum(-1, keepdim=True) * up, dim=-1)
     # Camera axes are right-handed, so left x up points out of the chest.
     return torch.stack([left, torch.cross(left, up, dim=-1), up], dim=-2)
@@ -186,7 +184,9 @@ def _definition_bias(xyz: torch.Tensor, family: torch.Tensor, g: torch.Generator
     )
 
 
-def detect(filmed, times: torch.Tensor, config, g: torch.Generator, family: torch.Tensor | None = None) -> Detected:
+def detect(
+    filmed, times: torch.Tensor, config, g: torch.Generator, family: torch.Tensor | None = None
+) -> Detected:
     """Exact camera-axes joints -> what a random detector would report. `family` (B,) indexes FAMILIES."""
     xyz = filmed.xyz
     b, t = xyz.shape[:2]
@@ -211,13 +211,18 @@ def detect(filmed, times: torch.Tensor, config, g: torch.Generator, family: torc
 
     # Error in metres at the person's depth, parallel to the picture.
     tau = 0.08 + 0.25 * rand(b)
-    slow = _slow_noise((NUM_JOINTS, 2), times, tau, g)
-    envelope = torch.exp(0.55 * _slow_noise((NUM_JOINTS, 1), times, 2 * tau, g))  # heavy tails
+    slow = slow_noise((NUM_JOINTS, 2), times, tau, g)
+    envelope = torch.exp(0.55 * slow_noise((NUM_JOINTS, 1), times, 2 * tau, g))  # heavy tails
     worse = 1.0 + hidden.float() * (0.8 + 1.6 * rand(b, 1, NUM_JOINTS)) + outside.float() * 2.0
     error = slow * envelope * worse[..., None] * (0.75 * MOVING.to(device) / 2**0.5)[:, None]
-    error = error + CLIP_OFFSET.to(device)[:, None] * torch.randn(b, 1, NUM_JOINTS, 2, generator=g, device=device) / 2**0.5
+    error = (
+        error
+        + CLIP_OFFSET.to(device)[:, None]
+        * torch.randn(b, 1, NUM_JOINTS, 2, generator=g, device=device)
+        / 2**0.5
+    )
     error = error + WHITE.to(device)[:, None] * torch.randn(b, t, NUM_JOINTS, 2, generator=g, device=device)
-    common = _slow_noise((1, 2), times, tau, g) * 0.008
+    common = slow_noise((1, 2), times, tau, g) * 0.008
     error = (error + common) * level
 
     # Things in the way: a chain of joints is guessed (strays together) or missing.
@@ -226,7 +231,9 @@ def detect(filmed, times: torch.Tensor, config, g: torch.Generator, family: torc
     covered = _bursts(times, 0.3, 2.0, g) & ((rand(b) < config.occlusion) & (clean == 0))[:, None]
     covered = covered[:, :, None] & (chain > 0)[:, None]
     missing_kind = (rand(b) < 0.35)[:, None, None]
-    stray = _slow_noise((2,), times, 0.25 + 0.5 * rand(b), g) * 0.10 + 0.07 * torch.randn(b, 1, 2, generator=g, device=device)
+    stray = slow_noise((2,), times, 0.25 + 0.5 * rand(b), g) * 0.10 + 0.07 * torch.randn(
+        b, 1, 2, generator=g, device=device
+    )
     stray = stray[:, :, None] * chain[:, None, :, None] * (0.4 + 1.2 * rand(b, 1, 1, 1))
     error = error + torch.where((covered & ~missing_kind)[..., None], stray, 0.0)
 
@@ -236,11 +243,13 @@ def detect(filmed, times: torch.Tensor, config, g: torch.Generator, family: torc
     # Left and right exchanged for a moment.
     swap = _bursts(times, 0.02, 0.5, g) & ((rand(b) < config.swap) & (clean == 0))[:, None]
     which = _SWAPS.to(device)[torch.randint(len(_SWAPS), (b,), generator=g, device=device)]
-    points = torch.where((swap[:, :, None] & which[:, None])[..., None], points[:, :, MIRROR.to(device)], points)
+    points = torch.where(
+        (swap[:, :, None] & which[:, None])[..., None], points[:, :, MIRROR.to(device)], points
+    )
 
     # Confidence orders the error but does not flag occlusion: half of what is hidden still scores high.
     doubt = torch.rand(b, t, NUM_JOINTS, generator=g, device=device)
-    steady = _slow_noise((NUM_JOINTS,), times, 0.3 + 0 * tau, g)
+    steady = slow_noise((NUM_JOINTS,), times, 0.3 + 0 * tau, g)
     seen_score = 1.0 - 0.25 * doubt**4 - 0.05 * steady.abs()
     size = error.norm(dim=-1)
     low = torch.sigmoid(0.8 + 1.2 * steady - 14.0 * size)
@@ -252,15 +261,14 @@ def detect(filmed, times: torch.Tensor, config, g: torch.Generator, family: torc
     confidence = score.clamp(0.01, 1.0) ** gamma
     confidence = torch.where((clean > 0)[:, None, None], torch.where(hidden, confidence, 1.0), confidence)
 
-    present = joint_mask_table(device)[family][:, None].expand(b, t, -1).clone()
-    present &= ~(covered & missing_kind)
+    reported = joint_mask_table(device)[family][:, None].expand(b, t, -1).clone()
+    reported &= ~(covered & missing_kind)
     dropped = (rand(b, t) < 0.3) & ((rand(b) < config.frame_drop) & (clean == 0))[:, None]
-    present &= ~dropped[..., None]
-    confidence = torch.where(present, confidence, 0.0)
-    return Detected(torch.where(present[..., None], points, 0.0), confidence, family)
+    reported &= ~dropped[..., None]
+    confidence = torch.where(reported, confidence, 0.0)
+    return Detected(torch.where(reported[..., None], points, 0.0), confidence, family)
 
 
 def joint_mask_table(device: torch.device) -> torch.Tensor:
     """(families, 35) bool: the joints each detector family can report."""
-    rows = [[n.removeprefix("l_").removeprefix("r_") not in _ABSENT[f] for n in JOINTS] for f in FAMILIES]
-    return torch.tensor(rows, device=device)
+    return torch.stack([torch.as_tensor(present(f)) for f in FAMILIES]).to(device)

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from gentg_blender.core.contract import GentgError, atomic_file
 from inference_backend.training.config import TrainConfig, to_dict
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
@@ -32,11 +34,17 @@ class Runner:
     """Trains `model` on what `draw_loss(model, progress)` returns. Resumes exactly from its checkpoint.
 
     `random` are the torch.Generators whose states belong to the run; `validate(ema_model) -> dict`
-    gives figures to log. With torchrun, gradients are averaged over processes.
+    gives figures to log. With torchrun every process draws its own data and gradients are averaged.
     """
 
-    def __init__(self, config: TrainConfig, model: nn.Module, draw_loss: Callable[[nn.Module, float], Loss],
-                 random: list[torch.Generator], validate: Callable[[nn.Module], dict[str, float]] | None = None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: nn.Module,
+        draw_loss: Callable[[nn.Module, float], Loss],
+        random: list[torch.Generator],
+        validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    ):
         self.config, self.model, self.draw_loss, self.validate = config, model, draw_loss, validate
         self.random, self.device = random, next(model.parameters()).device
         self.folder = Path(config.out) / config.name
@@ -51,11 +59,11 @@ class Runner:
         self.step, self.seconds = 0, 0.0
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
-        self.parallel: nn.Module = model
         if self.world > 1:
             torch.distributed.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
-            ids = [self.device.index] if self.device.type == "cuda" else None
-            self.parallel = nn.parallel.DistributedDataParallel(model, device_ids=ids, find_unused_parameters=True)
+            for value in model.state_dict().values():
+                torch.distributed.broadcast(value, 0)
+            self._reseed()
 
     # ------------------------------------------------------------------ schedule
     def progress(self) -> float:
@@ -78,14 +86,16 @@ class Runner:
         o = self.config.optim
         self.folder.mkdir(parents=True, exist_ok=True)
         writer = self._writer()
-        bar = tqdm(total=o.steps, initial=self.step, desc=self.config.name, disable=self.rank > 0, mininterval=5.0)
+        bar = tqdm(
+            total=o.steps, initial=self.step, desc=self.config.name, disable=self.rank > 0, mininterval=5.0
+        )
         saved, figures = time.monotonic(), {}
         mean: dict[str, float] = {}
         while self.progress() < 1.0:
             started = time.monotonic()
             for name, value in self.train_step().items():
                 mean[name] = value if name not in mean else 0.98 * mean[name] + 0.02 * value
-            self.seconds += time.monotonic() - started
+            self.seconds = self._agreed(self.seconds + time.monotonic() - started)
             bar.update()
             if self.step % o.log_steps == 0 and writer:
                 bar.set_postfix({k: f"{v:.4f}" for k, v in list(mean.items())[:3]})
@@ -112,18 +122,55 @@ class Runner:
             group["lr"] = rate
         self.model.train()
         with self._autocast():
-            loss, terms = self.draw_loss(self.parallel, self.progress())
+            loss, terms = self.draw_loss(self.model, self.progress())
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.clip_gradient)
         if torch.isfinite(norm):  # one bad batch must not poison the weights
             self.optimizer.step()
         self.step += 1
         decay = min(o.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for slow, fast in zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True):
+            for slow, fast in zip(
+                self.ema.state_dict().values(), self.model.state_dict().values(), strict=True
+            ):
                 slow.lerp_(fast, 1 - decay) if slow.is_floating_point() else slow.copy_(fast)
         return {"loss": float(loss.detach())} | {k: float(v.detach()) for k, v in terms.items()}
+
+    # ------------------------------------------------------------------ several processes
+    def _average_gradients(self) -> None:
+        """Mean over processes, all gradients as one vector.
+
+        Not DistributedDataParallel: it sees only what passes through one module's forward, while a
+        loss here may call parts of the model on their own.
+        """
+        if self.world == 1:
+            return
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        for p in trained:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        flat = torch.cat([p.grad.flatten() for p in trained])
+        torch.distributed.all_reduce(flat)
+        for p, g in zip(trained, (flat / self.world).split([p.numel() for p in trained]), strict=True):
+            p.grad.copy_(g.view_as(p))
+
+    def _agreed(self, seconds: float) -> float:
+        """The longest time of any process: learning rates and the end must be the same everywhere."""
+        if self.world == 1:
+            return seconds
+        longest = torch.tensor(seconds, dtype=torch.float64, device=self.device)
+        torch.distributed.all_reduce(longest, torch.distributed.ReduceOp.MAX)
+        return float(longest)
+
+    def _reseed(self) -> None:
+        """Other random numbers in every process but the first, which keeps its own."""
+        if self.rank > 0:
+            seed = (self.config.seed * 1_000_003 + self.step) * self.world + self.rank
+            torch.manual_seed(seed)
+            for k, g in enumerate(self.random):
+                g.manual_seed(seed + 7919 * (k + 1))
 
     def _autocast(self):
         if self.config.optim.precision == "fp32" or self.device.type == "mps":
@@ -154,27 +201,43 @@ class Runner:
         return self.folder / "checkpoint.pt"
 
     def save(self) -> None:
-        """Everything that an exact resume needs, written atomically."""
+        """Everything that an exact resume needs, written atomically. Raises GentgError when it cannot be."""
         state = {
             "config": to_dict(self.config), "step": self.step, "seconds": self.seconds,
             "model": self.model.state_dict(), "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(), "random": [g.get_state() for g in self.random],
             "torch_random": torch.get_rng_state(),
         }  # fmt: skip
-        temporary = self.checkpoint.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self.checkpoint)
+        if self.device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(self.device)
+        with atomic_file(self.checkpoint) as temporary:
+            torch.save(state, temporary)
 
     def resume(self) -> bool:
-        """Load the run's checkpoint if there is one. The network's sizes must be the same."""
+        """Load the run's checkpoint if there is one -> whether there was.
+
+        One process goes on bit for bit; of several, all but the first go on with fresh random numbers.
+        Raises GentgError for a damaged checkpoint or one of a network of other sizes.
+        """
         if not self.checkpoint.is_file():
             return False
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise GentgError(
+                "bad_request",
+                f"The run cannot go on from its checkpoint: {error}",
+                file=self.checkpoint,
+                hint="Give this run another name, or delete the checkpoint to start anew.",
+            ) from error
         for g, s in zip(self.random, state["random"], strict=True):
             g.set_state(s.cpu())
         torch.set_rng_state(state["torch_random"].cpu())
+        if self.device.type == "cuda" and "cuda_random" in state:
+            torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
         self.step, self.seconds = state["step"], state["seconds"]
+        self._reseed()
         return True

@@ -24,18 +24,27 @@ def load_run(run: Path) -> dict[str, Any]:
     """A run's checkpoint. Raises GentgError when there is none."""
     path = run / "checkpoint.pt"
     if not path.is_file():
-        raise GentgError("no_such_file", "The run has no checkpoint.", file=path, hint="Train first: gentg train.")
+        raise GentgError(
+            "no_such_file", "The run has no checkpoint.", file=path, hint="Train first: gentg train."
+        )
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def ship(run: Path, folder: Path, motion: Path) -> dict[str, str]:
-    """Write `tgt.safetensors` and/or `gpc.safetensors` of a run into `folder`. -> name: sha256."""
+    """Write `tgt.safetensors` and/or `gpc.safetensors` of a run into `folder`. -> name: sha256.
+
+    `motion` is the file that the run was trained on: its held-out subjects calibrate TGT's uncertainty.
+    Raises GentgError for a run without a checkpoint, of another kind, or without held-out motion.
+    """
     state = load_run(run)
     config, ema = state["config"], state["ema"]
     info = {"run": config["name"], "steps": state["step"], "minutes": round(state["seconds"] / 60, 1),
             "frames": state["step"] * config["optim"]["batch"] * config["generator"]["frames"],
             "commit": _commit(), "held_out_subjects": config["data"]["held_out_subjects"],
             "held_out_clips": config["data"]["held_out_clips"]}  # fmt: skip
+    if config["kind"] not in ("tgt", "gpc", "e2e"):
+        raise GentgError("bad_request", f"A run of kind {config['kind']} has no weights to ship.", file=run,
+                         hint="Runs of kind tgt, gpc and e2e can be shipped.")  # fmt: skip
     hashes = {}
     if config["kind"] in ("tgt", "e2e"):
         model = TGT(TGTConfig(**config["tgt"]))
@@ -43,8 +52,7 @@ def ship(run: Path, folder: Path, motion: Path) -> dict[str, str]:
         info_tgt = info | {"calibration": calibrate(model.eval(), motion, DataConfig(**config["data"]))}
         hashes["tgt"] = save_weights(folder / "tgt.safetensors", "tgt", model, info_tgt)
     if config["kind"] in ("gpc", "e2e"):
-        sizes = dict(config["gpc"])
-        model = GPC(GPCConfig(**sizes))
+        model = GPC(GPCConfig(**config["gpc"]))
         model.load_state_dict(_part(ema, "gpc."))
         hashes["gpc"] = save_weights(folder / "gpc.safetensors", "gpc", model, info)
     return hashes
@@ -62,6 +70,13 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
     The maximum-likelihood factor of a Laplace scale is mean(|error| / scale).
     """
     _, test = split(read_motion(motion), data)
+    if not test:
+        raise GentgError(
+            "bad_request",
+            "Uncertainty is calibrated on held-out subjects, and the motion file holds none of them: "
+            + ", ".join(data.held_out_subjects),
+            file=motion,
+        )
     generator = Generator(test[::2], GeneratorConfig(), torch.device("cpu"), seed=99)
     plane, depth = [], []
     for _ in range(batches):
@@ -76,6 +91,9 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
 
 def _commit() -> str:
     """The checkout's commit, or "unknown" outside of one."""
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
-                          cwd=Path(__file__).parent, check=False)  # fmt: skip
+    try:
+        done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True,
+                              cwd=Path(__file__).parent, check=False)  # fmt: skip
+    except FileNotFoundError:  # no git on this machine
+        return "unknown"
     return done.stdout.strip() or "unknown"

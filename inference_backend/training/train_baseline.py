@@ -29,7 +29,9 @@ class BaselineLifter(nn.Module):
     def __init__(self, name: str):
         super().__init__()
         if name not in BASELINES:
-            raise GentgError("bad_request", f"unknown baseline {name!r}", hint=f"Choose from {', '.join(BASELINES)}.")
+            raise GentgError(
+                "bad_request", f"unknown baseline {name!r}", hint=f"Choose from {', '.join(BASELINES)}."
+            )
         config, network = BASELINES[name]
         self.network = network(dataclasses.replace(config, features=FEATURES))
         names = input_joints(config) or JOINTS

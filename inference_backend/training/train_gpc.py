@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gentg_blender.core.contract import GentgError
 from inference_backend.diffusion.schedules import alpha_bar
 from inference_backend.lifting.correct import joint_sigma
 from inference_backend.lifting.weights import load_weights
@@ -21,7 +22,7 @@ from inference_backend.training.losses import JOINT_WEIGHT, tgt_loss, truth_in_v
 from inference_backend.training.motion import read_motion
 from inference_backend.training.noise import body_parts
 from inference_backend.training.runner import Runner, pick_device
-from inference_backend.training.train_tgt import family_for, split
+from inference_backend.training.train_tgt import family_for, fixed_batches, split
 
 LARGEST = 6.0  # whitened residuals beyond this are clipped, in training as in sampling
 USED_LEVELS = 0.6  # sampling starts half way up; most of the training lies below this share of the levels
@@ -71,8 +72,9 @@ def random_masks(sigma: torch.Tensor, g: torch.Generator) -> torch.Tensor:
     return mask
 
 
-def gpc_loss(gpc: nn.Module, out: TGTOutput, batch: Batch, x: Normalised, levels: torch.Tensor,
-             g: torch.Generator) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def gpc_loss(
+    gpc: nn.Module, out: TGTOutput, batch: Batch, x: Normalised, levels: torch.Tensor, g: torch.Generator
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Denoising loss of one batch. `levels` is the schedule's alpha_bar on the device."""
     joints, _, _ = truth_in_virtual_camera(batch, x)
     condition = detached_condition(out, x, batch.times)
@@ -110,7 +112,8 @@ def gpc_loss(gpc: nn.Module, out: TGTOutput, batch: Batch, x: Normalised, levels
     length = bodies.edges_of(predicted).norm(dim=-1)
     terms["bone"] = ((length - batch.lengths[:, None]).abs() * mask).sum() / mask.sum().clamp(min=1)
     step = torch.diff(batch.times, dim=1)[..., None, None].clamp(min=1e-3)
-    terms["velocity"] = ((torch.diff(error, dim=1) / step).norm(dim=-1) * mask[:, 1:]).sum() / mask.sum().clamp(min=1) / 30
+    drift = (torch.diff(error, dim=1) / step).norm(dim=-1) * mask[:, 1:]
+    terms["velocity"] = drift.sum() / mask.sum().clamp(min=1) / 30
     loss = terms["denoising"] + 10 * terms["position"] + 2 * terms["bone"] + 2 * terms["velocity"]
     return loss, terms
 
@@ -124,10 +127,17 @@ def build(config: TrainConfig) -> Runner:
     train, test = split(read_motion(config.data.motion), config.data)
     generator = Generator(train, config.generator, device, config.seed + 1)
     tgt = load_weights("tgt", device, Path(config.tgt_weights) if config.tgt_weights else None).model
-    config.gpc.d_tgt = tgt.config.d_time
     end_to_end = config.kind == "e2e"
-    gpc = (load_weights("gpc", device, Path(config.gpc_weights)).model if config.gpc_weights
-           else GPC(config.gpc).to(device)).requires_grad_(True)  # fmt: skip
+    # The run's configuration states the networks as they are: weights that are built upon bring their sizes.
+    config.tgt, config.gpc.d_tgt = tgt.config, tgt.config.d_time
+    if config.gpc_weights:
+        gpc = load_weights("gpc", device, Path(config.gpc_weights)).model.requires_grad_(True)
+        config.gpc = gpc.config
+        if gpc.config.d_tgt != tgt.config.d_time:
+            raise GentgError("bad_weights", f"This GPC was trained for a TGT of width {gpc.config.d_tgt}, not "
+                             f"{tgt.config.d_time}.", file=config.gpc_weights)  # fmt: skip
+    else:
+        gpc = GPC(config.gpc).to(device)
     model = Corrector(tgt, gpc, end_to_end)
     levels = alpha_bar(config.gpc.schedule, config.gpc.levels).float().to(device)
 
@@ -136,15 +146,14 @@ def build(config: TrainConfig) -> Runner:
             batch = generator.batch(config.optim.batch)
             x = normalise(batch.points, batch.confidence, batch.times)
         out = network(x, batch.times, family_for(batch, generator.random))
-        part = network.module if hasattr(network, "module") else network
-        loss, terms = gpc_loss(part.gpc, out, batch, x, levels, generator.random)
+        loss, terms = gpc_loss(network.gpc, out, batch, x, levels, generator.random)
         if end_to_end:
             with torch.autocast(device.type, enabled=False):
                 own, tgt_terms = tgt_loss(out, batch, x, config.loss, 1.0)
             loss, terms = loss + own, terms | {f"tgt_{k}": v for k, v in tgt_terms.items()}
         return loss, terms
 
-    held_out = [] if not test else [Generator(test, config.generator, device, 4321).batch(32) for _ in range(4)]
+    held_out = fixed_batches(test, config.generator, device, 4, seed=4321) if test else []
 
     def validate(ema: Corrector) -> dict[str, float]:
         before, after = [], []
@@ -159,7 +168,10 @@ def build(config: TrainConfig) -> Runner:
             x0 = ema.gpc(torch.zeros_like(joints), top, mask, c)
             before.append((out.joints - joints).norm(dim=-1).mean())
             after.append((c.joints + x0 * c.scale3() - joints).norm(dim=-1).mean())
-        return {"tgt_mm": 1e3 * float(torch.stack(before).mean()), "regression_mm": 1e3 * float(torch.stack(after).mean())}
+        return {
+            "tgt_mm": 1e3 * float(torch.stack(before).mean()),
+            "regression_mm": 1e3 * float(torch.stack(after).mean()),
+        }
 
     runner = Runner(config, model, draw_loss, [generator.random], validate if held_out else None)
     runner.resume()

@@ -22,7 +22,11 @@ UNKNOWN_FAMILY = 0.15  # share of clips whose detector the network isn't told
 def split(clips: list[MotionClip], config) -> tuple[list[MotionClip], list[MotionClip]]:
     """Training and held-out clips; held-out subjects are wholly kept out."""
     test = [c for c in clips if c.subject in config.held_out_subjects]
-    train = [c for c in clips if c.subject not in config.held_out_subjects and c.clip_id not in config.held_out_clips]
+    train = [
+        c
+        for c in clips
+        if c.subject not in config.held_out_subjects and c.clip_id not in config.held_out_clips
+    ]
     return train, test
 
 
@@ -59,8 +63,9 @@ def quick_figures(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
             "gravity_deg": mean(gravity) * 57.3}  # fmt: skip
 
 
-def fixed_batches(clips: list[MotionClip], config: GeneratorConfig, device: torch.device, count: int, seed: int
-                  ) -> list[Batch]:
+def fixed_batches(
+    clips: list[MotionClip], config: GeneratorConfig, device: torch.device, count: int, seed: int
+) -> list[Batch]:
     """The same batches every time, for validation."""
     generator = Generator(clips, config, device, seed)
     return [generator.batch(32) for _ in range(count)]
