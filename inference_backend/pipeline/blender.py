@@ -63,7 +63,8 @@ def find_blender(program: str | os.PathLike | None = None) -> Blender:
                 return Blender(Path(path), version)
             _log.warning("Blender %s at %s is too old and was not used", version, path)
     if importlib.util.find_spec("bpy"):
-        from importlib.metadata import PackageNotFoundError, version as installed
+        from importlib.metadata import PackageNotFoundError
+        from importlib.metadata import version as installed
 
         try:
             return Blender(None, installed("bpy"))
