@@ -12,7 +12,7 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from driver import (  # noqa: E402
-    Heartbeat, Steps, click, key, play, press_button, region, screenshot, show_sidebar, wait_for, widen_sidebar,
+    Heartbeat, Steps, click, find_button, key, play, press_button, region, screenshot, show_sidebar, wait_for, widen_sidebar,
 )
 
 NAME, REPORT, CLIP = sys.argv[sys.argv.index("--") + 1 :][:3]
