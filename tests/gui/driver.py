@@ -46,7 +46,11 @@ def click(x: int, y: int) -> Steps:
     mouse(x, y, "LEFTMOUSE", "PRESS")
     yield STEP
     mouse(x, y, "LEFTMOUSE", "RELEASE")
+    clicked.append(time.monotonic())
     yield 4 * STEP
+
+
+clicked: list[float] = []  # when each click ended, which is when a button acts
 
 
 def key(name: str, x: int, y: int, **modifiers: bool) -> Steps:
