@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 
 from ..core.contract import GentgError, atomic_file
 from ..core.retarget.bvh import write_bvh
-from ..core.retarget.rig import parents_first
+from ..core.retarget.rig import is_layered, parents_first
+from .bake import baked_skeleton
 from .export import FbxOptions, export_fbx, motion_range
 from .rig_reader import motion_of_bones, read_bones, require_motion
 
@@ -91,11 +93,18 @@ def export_armature(
     if last < first:
         raise GentgError("bad_request", "The range to export ends before it begins.", file=path)
     chosen = PRESET[preset]
+    # other programs want the skeleton that deforms the mesh, not the controls above it
+    bare = preset != "fbx_blender" and is_layered(read_bones(armature))
+    with baked_skeleton(context, armature, first, last) if bare else nullcontext(armature) as ob:
+        return _write(context, ob, path, chosen, first, last)
+
+
+def _write(context, ob: bpy.types.Object, path: Path, chosen: ExportPreset, first: int, last: int) -> Path:
     if chosen.fbx is not None:
-        return export_fbx(context, path, armature, (first, last), chosen.fbx)
-    write = {"bvh": _bvh, "gltf": _gltf, "usd": _usd}[preset]
+        return export_fbx(context, path, ob, (first, last), chosen.fbx)
+    write = {"bvh": _bvh, "gltf": _gltf, "usd": _usd}[chosen.key]
     with atomic_file(path) as temporary:
-        write(context, armature, temporary, first, last)
+        write(context, ob, temporary, first, last)
         if not temporary.exists() or temporary.stat().st_size == 0:
             raise GentgError("blender_failed", f"The {chosen.label} export wrote nothing.", file=path)
     return path
@@ -134,8 +143,6 @@ def export_many(
 
 def _bvh(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> None:
     bones = parents_first(read_bones(ob))
-    if any(not b.deform for b in bones) and _deform_skeleton(bones):
-        bones = _deform_skeleton(bones)
     names = [b.name for b in bones]
     roots = [b for b in bones if b.parent not in names]
     if len(roots) != 1:
@@ -150,22 +157,6 @@ def _bvh(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> No
         context.scene.render.fps_base / context.scene.render.fps,
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
-
-
-def _deform_skeleton(bones: list) -> list:
-    """The deforming bones with their nearest deforming ancestors as parents, if that is one tree."""
-    from dataclasses import replace
-
-    by_name = {b.name: b for b in bones}
-    out = []
-    for b in bones:
-        if not b.deform:
-            continue
-        parent = b.parent
-        while parent is not None and not by_name[parent].deform:
-            parent = by_name[parent].parent
-        out.append(replace(b, parent=parent))
-    return out if sum(b.parent is None for b in out) == 1 else []
 
 
 def _gltf(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> None:

@@ -1,0 +1,110 @@
+"""In Blender: every preset read back by Blender's own importers, from captures and from control rigs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent)]
+
+import bpy  # noqa: E402
+import numpy as np  # noqa: E402
+from case_retarget import build, make_rig, raises, read_back, rigify, source  # noqa: E402
+
+from gentg_blender.tool.export import motion_range  # noqa: E402
+from gentg_blender.tool.exporters import export_armature, export_many, export_presets, has_usd  # noqa: E402
+from gentg_blender.tool.rig_reader import key_frames  # noqa: E402
+from gentg_blender.tool.retarget import RetargetSettings, retarget_to_rig  # noqa: E402
+
+IMPORTERS = {
+    "fbx python": lambda p: bpy.ops.import_scene.fbx(filepath=p, anim_offset=0.0, automatic_bone_orientation=False),
+    "fbx c++": lambda p: bpy.ops.wm.fbx_import(filepath=p, anim_offset=0.0),
+    "bvh": lambda p: bpy.ops.import_anim.bvh(filepath=p, global_scale=0.01, axis_forward="-Z", axis_up="Y",
+                                             update_scene_fps=False),
+    "gltf": lambda p: bpy.ops.import_scene.gltf(filepath=p),
+    "usd": lambda p: bpy.ops.wm.usd_import(filepath=p),
+}  # fmt: skip
+
+
+def imported(how, path):
+    before = set(bpy.data.objects)
+    IMPORTERS[how](str(path))
+    obs = [o for o in set(bpy.data.objects) - before if o.type == "ARMATURE"]
+    assert len(obs) == 1, (how, obs)
+    return obs[0]
+
+
+def readers(preset):
+    return ["fbx python", "fbx c++"] if preset.startswith("fbx") else [preset]
+
+
+def compare(ob, names, truth, frames, limit=0.002):
+    keys = key_frames(ob)
+    shift = keys[0] - frames[0]
+    assert abs((keys[-1] - keys[0]) - (frames[-1] - frames[0])) <= 1.0, (keys[0], keys[-1])
+    got = read_back(ob, names, [f + shift for f in frames])
+    worst = float(np.abs(got - truth).max())
+    assert worst < limit, worst
+    return worst
+
+
+def test_captures_come_back():
+    for preset in [p.key for p in export_presets()]:
+        for how in readers(preset):
+            bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+            walk, capture = source(1.0)
+            state = (bpy.context.scene.frame_start, bpy.context.scene.frame_end, bpy.context.scene.frame_current)
+            selected = [o.name for o in bpy.context.view_layer.objects if o.select_get()]
+            names = [b.name for b in walk.data.bones]
+            frames = list(range(1, 31))
+            truth = read_back(walk, names, frames)
+            bpy.context.scene.frame_set(state[2])
+            path = Path(bpy.app.tempdir) / ("out" + next(p.suffix for p in export_presets() if p.key == preset))
+            export_armature(bpy.context, walk, path, preset)
+            scene = bpy.context.scene
+            assert (scene.frame_start, scene.frame_end, scene.frame_current) == state
+            assert [o.name for o in bpy.context.view_layer.objects if o.select_get()] == selected
+            assert walk.data.pose_position == "POSE"
+            back = imported(how, path)
+            worst = compare(back, names, truth, frames)
+            top = max((back.matrix_world @ b.head_local).z for b in back.data.bones)
+            ours = max((walk.matrix_world @ b.head_local).z for b in walk.data.bones)
+            print(f"  {preset} by {how}: {1000 * worst:.3f} mm")
+            if preset != "bvh":  # a BVH's rest pose stands at its own origin
+                assert abs(top - ours) < 0.01 * ours
+
+
+def test_control_rigs_export_their_deforming_bones():
+    walk, capture = source(1.0)
+    meta, rig = rigify()
+    retarget_to_rig(bpy.context, walk, rig, settings=RetargetSettings(root_motion="root"))
+    names = [f"DEF-{n}" for n in ("spine", "spine.003", "upper_arm.L", "forearm.R.001", "hand.L", "shin.R", "foot.L")]
+    frames = list(range(1, 31))
+    truth = read_back(rig, names, frames)
+    for preset in ("fbx_unreal", "fbx_unity", "gltf"):
+        path = Path(bpy.app.tempdir) / f"rig_{preset}{'.glb' if preset == 'gltf' else '.fbx'}"
+        export_armature(bpy.context, rig, path, preset)
+        back = imported(readers(preset)[0], path)
+        if preset != "gltf":
+            assert not any(b.name.startswith(("MCH-", "VIS_")) for b in back.data.bones)
+        worst = compare(back, names, truth, frames, 0.005)
+        print(f"  Rigify {preset}: {1000 * worst:.3f} mm")
+
+
+def test_batches_go_on_after_a_failure(tmp):
+    walk, capture = source(0.5)
+    bones, chains = make_rig("mixamo")
+    target = build(bones, "still")
+    report = export_many(bpy.context, [target, walk], tmp, "bvh")
+    assert [p.name for p in report.written] == ["walk.bvh"] and "no animation" in report.failed["still"]
+    raises("no export preset", export_many, bpy.context, [walk], tmp, "obj")
+
+
+def test_wrong_exports_are_refused(tmp):
+    walk, capture = source(0.5)
+    cube = bpy.data.objects.new("Cube", bpy.data.meshes.new("Cube"))
+    raises("a mesh", export_armature, bpy.context, cube, tmp / "a.fbx")
+    raises("ends before", export_armature, bpy.context, walk, tmp / "a.fbx", "fbx_unity", (5, 1))
+    if not has_usd():
+        raises("without USD", export_armature, bpy.context, walk, tmp / "a.usdc", "usd")
+    assert not list(tmp.iterdir()) and motion_range(walk) == (1, 15)
