@@ -13,11 +13,13 @@ from mathutils import Matrix, Vector
 
 from ..core.contract import GentgError
 from ..core.retarget import DryReport, Mapping, Recognition, dry_report, recognise
+from ..core.retarget.cleanup import mirror_motion
 from ..core.retarget.body import ControlRig, SourceMotion, control_rig
 from ..core.retarget.feet import FeetReport, FeetSettings, detect_contacts, plant_feet
 from ..core.retarget.keys import Channels, IkChain, RootMotion, channels, place_ik, quat_to_euler
 from ..core.retarget.presets import PRESET, Switch
 from ..core.retarget.reach import reach_actor
+from ..core.retarget.recognise import squeeze
 from ..core.retarget.rig import RigBone
 from ..core.retarget.solve import Solution, solve
 from ..core.rotations import (
@@ -31,7 +33,7 @@ from ..core.skeleton import FEET
 from .action import CONTACT_PROPERTIES, write_curve
 from .compat import new_channels, use_action
 from .rig_probe import is_control_rig, probe
-from .rig_reader import read_bones, read_contacts, read_motion, require_motion, require_target
+from .rig_reader import key_frames, read_bones, read_contacts, read_motion, require_motion, require_target
 from .transaction import Transaction
 
 SOURCE = "gentg_retarget_source"  # custom properties of a target: what it was retargeted from ...
@@ -52,6 +54,7 @@ class RetargetSettings:
     reach_hands: bool = False  # wrists go where the actor's were, with the target's own arms
     reach_feet: bool = False
     controls: Literal["FK", "IK"] = "FK"  # which are in use afterwards; both are keyed
+    mirror: bool = False  # what the actor's left did the rig's right does
     allow_metarig: bool = False
     name: str = ""  # of the new action
     check: bool = True  # read a few frames back from the evaluated rig
@@ -110,8 +113,8 @@ def retarget_to_rig(
 ) -> RetargetResult:  # fmt: skip
     """Write the source's motion onto the target's controls as a new action.
 
-    Maps default to what is recognised; `contacts` (T, 4) to the source's contact properties, or to
-    what its motion shows. The target's rest pose, bones and constraints stay as they are, and so
+    Maps default to what is recognised; `contacts` (T, 4), in the target's sides, to the source's
+    contact properties, or to what its motion shows. The target's rest pose, bones and constraints stay as they are, and so
     does its earlier action, which is kept in the file. On any error nothing is changed.
     """
     settings = settings or RetargetSettings()
@@ -125,6 +128,8 @@ def retarget_to_rig(
         raise GentgError("bad_request", f"'{target.name}' is parented to '{target.parent.name}'.",
                          hint="Put the root motion on the hips or a root bone, or clear the parent.")
     motion, frames = read_motion(context, source_armature, source_mapping)
+    if settings.mirror:
+        motion = mirror_motion(motion)
     if contacts is not None:
         motion.contacts = np.asarray(contacts, bool)
         if motion.contacts.shape != (len(frames), 4):
@@ -171,8 +176,6 @@ def resolve_feet(context: bpy.types.Context, target: bpy.types.Object) -> Retarg
     recipe = json.loads(recipe)
     settings = RetargetSettings(**{**recipe["settings"], "feet": True})
     mapping, source_mapping = Mapping.from_json(recipe["map"]), Mapping.from_json(recipe["source_map"])
-    from .rig_reader import key_frames
-
     contacts = read_contacts(target, key_frames(source))
     return retarget_to_rig(context, source, target, mapping, settings, source_mapping=source_mapping,
                            contacts=contacts)  # fmt: skip
@@ -243,8 +246,6 @@ def _same(ob: bpy.types.Object, name: str) -> str:
     """The bone of this name, in whatever case and with whatever separators the rig has it."""
     if name in ob.pose.bones:
         return name
-    from ..core.retarget.recognise import squeeze
-
     short = squeeze(name)
     return next((b.name for b in ob.pose.bones if squeeze(b.name) == short), name)
 
