@@ -68,9 +68,17 @@ def example(model: nn.Module, batch: int, frames: int, seed: int = 0) -> tuple[t
     if isinstance(model, TGT):
         return (randn(NUM_JOINTS, 2), 0.1 * randn(NUM_JOINTS, 2), confidence, 0.3 * randn(CONDITIONS),
                 0.1 + randn().abs(), times, torch.full((batch,), 3))  # fmt: skip
-    return (randn(NUM_JOINTS, 3), torch.full((batch,), 400), (randn(NUM_JOINTS) > 0).float(), randn(NUM_JOINTS, 3),
-            0.02 + 0.05 * torch.rand(batch, frames, NUM_JOINTS, 2, generator=g), randn(NUM_JOINTS, 2), confidence,
-            randn(model.config.d_tgt), times)  # fmt: skip
+    return (
+        randn(NUM_JOINTS, 3),
+        torch.full((batch,), 400),
+        (randn(NUM_JOINTS) > 0).float(),
+        randn(NUM_JOINTS, 3),
+        0.02 + 0.05 * torch.rand(batch, frames, NUM_JOINTS, 2, generator=g),
+        randn(NUM_JOINTS, 2),
+        confidence,
+        randn(model.config.d_tgt),
+        times,
+    )
 
 
 def export(model: nn.Module, path: Path, kind: str) -> Path:

@@ -195,8 +195,16 @@ class Lifter:
             )
             share = float(mask[:, before : before + t].float().mean())
         cut = slice(before, before + t)
-        out = TGTOutput(out.joints[:, cut], out.directions[:, cut], out.lengths, out.scale[:, cut], out.root[:, cut],
-                        out.contacts[:, cut], out.gravity[:, cut], out.features[:, cut])  # fmt: skip
+        out = TGTOutput(
+            out.joints[:, cut],
+            out.directions[:, cut],
+            out.lengths,
+            out.scale[:, cut],
+            out.root[:, cut],
+            out.contacts[:, cut],
+            out.gravity[:, cut],
+            out.features[:, cut],
+        )
         x = Normalised(x.points[:, cut], x.velocity[:, cut], x.confidence[:, cut], x.condition[:, cut],
                        x.rotation[:, cut], x.size[:, cut])  # fmt: skip
         return out, x, joints[:, cut], share
@@ -255,9 +263,13 @@ class Lifter:
         joints, corrected = mean(blend.joints), mean(blend.corrected)
         amount = self.settings.correction
         common = dict(
-            root=mean(blend.root), sigma=np.sqrt(variance.sum(-1)), sigma_xyz=np.sqrt(variance), edge_lengths=edge,
-            contacts=mean(blend.contacts), gravity=down / np.linalg.norm(down),
-        )  # fmt: skip
+            root=mean(blend.root),
+            sigma=np.sqrt(variance.sum(-1)),
+            sigma_xyz=np.sqrt(variance),
+            edge_lengths=edge,
+            contacts=mean(blend.contacts),
+            gravity=down / np.linalg.norm(down),
+        )
         return LiftResult(
             Lifted(joints=joints, **common),
             Lifted(joints=joints + amount * (corrected - joints), **common),

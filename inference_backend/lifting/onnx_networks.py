@@ -56,8 +56,13 @@ class OnnxTGT:
         self.inputs = [i.name for i in self.session.get_inputs()]
 
     def __call__(self, x: Normalised, times: torch.Tensor, family: torch.Tensor) -> TGTOutput:
-        values = dict(zip(TGT_INPUTS, (x.points, x.velocity, x.confidence, x.condition, x.size, times, family),
-                          strict=True))  # fmt: skip
+        values = dict(
+            zip(
+                TGT_INPUTS,
+                (x.points, x.velocity, x.confidence, x.condition, x.size, times, family),
+                strict=True,
+            )
+        )
         out = self.session.run(list(TGT_OUTPUTS), {k: _array(values[k]) for k in self.inputs})
         return TGTOutput(*(torch.from_numpy(o) for o in out))
 

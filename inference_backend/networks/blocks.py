@@ -58,7 +58,9 @@ class GraphAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # (N, tokens, dim)
         n, tokens, dim = x.shape
-        q, k, v = self.qkv(x).reshape(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = (
+            self.qkv(x).reshape(n, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        )
         score = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5  # (N, heads, tokens, tokens)
         if self.use_bias:
             score = score + (self.hop_bias[:, self.hops] + self.pair_bias).to(score.dtype)
@@ -108,7 +110,7 @@ class TimeAttention(nn.Module):
 
     def forward(self, x, table, mask=None) -> torch.Tensor:  # (B, T, dim)
         b, t, dim = x.shape
-        q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         if table is not None:
             q, k = rotate(q, *table), rotate(k, *table)
         score = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5  # (B, heads, T, T)

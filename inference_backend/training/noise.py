@@ -48,8 +48,14 @@ BLAZEPOSE_BIAS = torch.tensor(
 )
 OUTWARD = torch.tensor([1.0 if n.startswith("l_") else -1.0 if n.startswith("r_") else 0.0 for n in JOINTS])
 LIMB_JOINT = torch.tensor(
-    [any(k in n for k in ("elbow", "wrist", "knee", "ankle", "heel", "foot", "toe", "index", "pinky", "thumb"))
-     for n in JOINTS])  # fmt: skip
+    [
+        any(
+            k in n
+            for k in ("elbow", "wrist", "knee", "ankle", "heel", "foot", "toe", "index", "pinky", "thumb")
+        )
+        for n in JOINTS
+    ]
+)
 
 # Capsules that hide what lies behind them: ends and radius.
 _CAPSULES = (
@@ -253,8 +259,9 @@ def detect(
     seen_score = 1.0 - 0.25 * doubt**4 - 0.05 * steady.abs()
     size = error.norm(dim=-1)
     low = torch.sigmoid(0.8 + 1.2 * steady - 14.0 * size)
-    hidden_score = torch.where((steady + 0.3 * torch.randn(b, 1, NUM_JOINTS, generator=g, device=device)) > 0.2,
-                               seen_score, low)  # fmt: skip
+    hidden_score = torch.where(
+        (steady + 0.3 * torch.randn(b, 1, NUM_JOINTS, generator=g, device=device)) > 0.2, seen_score, low
+    )
     score = torch.where(hidden, hidden_score, seen_score - (2.0 * (size - 0.06)).clamp(0, 0.5))
     score = torch.where(covered | outside, 0.75 * low, score)
     gamma = torch.exp(0.5 * torch.randn(b, 1, 1, generator=g, device=device))  # detectors' scales differ

@@ -134,8 +134,11 @@ def build(config: TrainConfig) -> Runner:
         gpc = load_weights("gpc", device, Path(config.gpc_weights)).model.requires_grad_(True)
         config.gpc = gpc.config
         if gpc.config.d_tgt != tgt.config.d_time:
-            raise GentgError("bad_weights", f"This GPC was trained for a TGT of width {gpc.config.d_tgt}, not "
-                             f"{tgt.config.d_time}.", file=config.gpc_weights)  # fmt: skip
+            raise GentgError(
+                "bad_weights",
+                f"This GPC was trained for a TGT of width {gpc.config.d_tgt}, not {tgt.config.d_time}.",
+                file=config.gpc_weights,
+            )
     else:
         gpc = GPC(config.gpc).to(device)
     model = Corrector(tgt, gpc, end_to_end)

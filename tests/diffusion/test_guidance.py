@@ -15,7 +15,9 @@ def case(seed: int = 0) -> tuple[torch.Tensor, Evidence]:
     lengths = 0.1 + 0.3 * torch.rand(B, 35, generator=g, dtype=torch.float64)
     lengths = (lengths + lengths[:, JOINT_MIRROR]) / 2
     lengths[:, 0] = 0.0
-    direction = torch.nn.functional.normalize(torch.randn(B, T, 35, 3, generator=g, dtype=torch.float64), dim=-1)
+    direction = torch.nn.functional.normalize(
+        torch.randn(B, T, 35, 3, generator=g, dtype=torch.float64), dim=-1
+    )
     joints = torch.zeros(B, T, 35, 3, dtype=torch.float64)
     for j in range(1, len(JOINTS)):
         joints[:, :, j] = joints[:, :, JOINT_PARENTS[j]] + direction[:, :, j] * lengths[:, None, j, None]

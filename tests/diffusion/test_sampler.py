@@ -22,7 +22,9 @@ def test_levels_fall_from_the_start_to_zero(steps, start):
     assert steps == 1 or levels[-1] == 0
 
 
-@pytest.mark.parametrize("wrong", [dict(method="euler"), dict(steps=0), dict(steps=1001), dict(start=0.0), dict(start=1.1)])
+@pytest.mark.parametrize(
+    "wrong", [dict(method="euler"), dict(steps=0), dict(steps=1001), dict(start=0.0), dict(start=1.1)]
+)
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValueError):
         Sampler(**wrong)
@@ -56,7 +58,8 @@ def test_a_ddim_step_computed_by_hand():
     # eps = (1.4 - 0.6 * 1) / 0.8 = 1; x' = 0.8 * 1 + 0.6 * 1
     out = sampler.step(torch.tensor([1.0]), torch.tensor([1.4]), 0, None)
     assert float(out) == pytest.approx(1.4)
-    # eta 0.5: sigma = 0.5 sqrt(0.36 / 0.64 * (1 - 0.36 / 0.64)) = 0.248039; x' = 0.8 + sqrt(0.36 - sigma^2) + 2 sigma
+    # eta 0.5: sigma = 0.5 sqrt(0.36 / 0.64 * (1 - 0.36 / 0.64)) = 0.248039;
+    # x' = 0.8 + sqrt(0.36 - sigma^2) + 2 sigma
     sampler.eta = 0.5
     out = sampler.step(torch.tensor([1.0]), torch.tensor([1.4]), 0, torch.tensor([2.0]))
     assert float(out) == pytest.approx(0.8 + math.sqrt(0.36 - 0.0615234375) + 2 * 0.2480391854, abs=1e-6)
@@ -72,10 +75,14 @@ def test_ddpm_between_neighbours_is_ho_et_als_posterior(schedule):
         n = sampler.timesteps[index]
         assert sampler.timesteps[index + 1] == n - 1
         alpha = bar[n] / bar[n - 1]
-        mean = (math.sqrt(bar[n - 1]) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - bar[n - 1]) * x) / (1 - bar[n])
+        mean = (math.sqrt(bar[n - 1]) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - bar[n - 1]) * x) / (
+            1 - bar[n]
+        )
         std = math.sqrt((1 - bar[n - 1]) / (1 - bar[n]) * (1 - alpha))
         torch.testing.assert_close(sampler.step(x0, x, index, torch.zeros(20, dtype=torch.float64)), mean)
-        torch.testing.assert_close(sampler.step(x0, x, index, torch.ones(20, dtype=torch.float64)), mean + std)
+        torch.testing.assert_close(
+            sampler.step(x0, x, index, torch.ones(20, dtype=torch.float64)), mean + std
+        )
 
 
 @pytest.mark.parametrize("method, eta", [("ddim", 0.0), ("ddim", 0.7), ("ddpm", 0.0)])

@@ -45,8 +45,16 @@ def case(batch: int = 2, frames: int = 20, unsure: tuple[str, ...] = ("l_elbow",
     for name in unsure:
         scale[:, :, J[name]] = UNSURE
         joints[:, :, J[name]] += error * torch.randn(batch, frames, 3, generator=g)
-    out = TGTOutput(joints, direction, lengths, scale, root, torch.zeros(batch, frames, 4),
-                    torch.tensor([0.0, 1.0, 0.0]).expand(batch, frames, 3), torch.zeros(batch, frames, 8))  # fmt: skip
+    out = TGTOutput(
+        joints,
+        direction,
+        lengths,
+        scale,
+        root,
+        torch.zeros(batch, frames, 4),
+        torch.tensor([0.0, 1.0, 0.0]).expand(batch, frames, 3),
+        torch.zeros(batch, frames, 8),
+    )
     x = Normalised(points, torch.zeros_like(points), torch.ones(batch, frames, NUM_JOINTS),
                    torch.zeros(batch, frames, 6), torch.eye(3).expand(batch, frames, 3, 3),
                    torch.full((batch, frames), SIZE))  # fmt: skip
@@ -56,7 +64,9 @@ def case(batch: int = 2, frames: int = 20, unsure: tuple[str, ...] = ("l_elbow",
 
 def run(denoiser, arguments, settings=None, seed: int = 0, scale=None):
     out, x, times, _ = arguments
-    return correct(denoiser, out, x, times, settings or CorrectorSettings(), torch.Generator().manual_seed(seed), scale)
+    return correct(
+        denoiser, out, x, times, settings or CorrectorSettings(), torch.Generator().manual_seed(seed), scale
+    )
 
 
 def zero(x, level, mask, condition):
@@ -72,7 +82,9 @@ def test_sigma_is_the_standard_deviation_of_the_distance():
     g = torch.Generator().manual_seed(0)
     scale = torch.tensor([0.02, 0.05])
     u = torch.rand(400_000, 3, generator=g, dtype=torch.float64) - 0.5
-    draw = -torch.tensor([0.02, 0.02, 0.05]) * u.sign() * torch.log(1 - 2 * u.abs())  # Laplace, by its inverse
+    draw = (
+        -torch.tensor([0.02, 0.02, 0.05]) * u.sign() * torch.log(1 - 2 * u.abs())
+    )  # Laplace, by its inverse
     assert float(joint_sigma(scale)) == pytest.approx(float(draw.square().sum(-1).mean().sqrt()), rel=0.01)
 
 
@@ -111,11 +123,20 @@ def test_only_windows_with_uncertain_joints_are_given_to_the_network():
 
 
 def test_at_most_ten_evaluations_a_window():
-    for settings in (CorrectorSettings(), CorrectorSettings(steps=10, hypotheses=1), CorrectorSettings(steps=5, hypotheses=2)):
+    for settings in (
+        CorrectorSettings(),
+        CorrectorSettings(steps=10, hypotheses=1),
+        CorrectorSettings(steps=5, hypotheses=2),
+    ):
         denoiser = Denoiser(zero)
         run(denoiser, case(), settings)
         assert len(denoiser.calls) == settings.steps * settings.hypotheses <= 10
-    for wrong in (dict(steps=4, hypotheses=4), dict(steps=11, hypotheses=1), dict(steps=0), dict(hypotheses=0)):
+    for wrong in (
+        dict(steps=4, hypotheses=4),
+        dict(steps=11, hypotheses=1),
+        dict(steps=0),
+        dict(hypotheses=0),
+    ):
         with pytest.raises(ValueError, match="10 network evaluations"):
             CorrectorSettings(**wrong)
 
@@ -128,7 +149,7 @@ def test_joints_outside_the_mask_are_unchanged():
 
 
 def test_what_the_denoiser_says_of_known_joints_means_nothing():
-    """It was trained on the resampled ones only, so its words on the others must not reach their neighbours."""
+    """It was trained on the resampled ones only: what it says of others must not reach their neighbours."""
     arguments = case()
     mask = run(Denoiser(zero), arguments)[1]
     wild = Denoiser(lambda x, level, m, c: torch.where(m[..., None], 0.0, 5.0 * torch.ones_like(x)))
@@ -143,7 +164,9 @@ def test_known_joints_are_noised_anew_to_every_level():
     levels = [int(level[0]) for _, level, _ in denoiser.calls]
     assert levels[0] == 899 and levels[-1] == 0 and len(set(levels)) == 5
     known = ~denoiser.calls[0][2]
-    seen = [x[known] for x, _, _ in denoiser.calls]  # TGT's own pose is residual zero, so they are noise alone
+    seen = [
+        x[known] for x, _, _ in denoiser.calls
+    ]  # TGT's own pose is residual zero, so they are noise alone
     for x, level in zip(seen, levels):
         assert float(x.std()) == pytest.approx(float(1 - bar[level]) ** 0.5, rel=0.02)
         assert abs(float(x.mean())) < 0.02
@@ -158,7 +181,9 @@ def test_a_perfect_denoiser_brings_the_pose_to_the_truth(method, schedule):
     truth = arguments[3]
     before = (arguments[0].joints - truth).norm(dim=-1)
     assert float(before[:, :, J["l_elbow"]].mean()) > 0.1
-    joints, mask = run(Denoiser(perfect(truth)), arguments, CorrectorSettings(method=method, schedule=schedule))
+    joints, mask = run(
+        Denoiser(perfect(truth)), arguments, CorrectorSettings(method=method, schedule=schedule)
+    )
     assert float((joints - truth)[mask].norm(dim=-1).max()) < 1e-4
 
 
@@ -175,7 +200,7 @@ def test_guidance_alone_brings_a_wrong_joint_nearer_to_the_evidence():
 
 
 def test_hypotheses_that_fit_the_picture_count_more():
-    """One hypothesis is right, the others are 20 cm off in the picture plane: the mean follows the right one."""
+    """One hypothesis is right, the others 20 cm off in the picture plane: the mean follows the right one."""
     arguments = case(error=0.0)
     calls = iter([0.0, 3.0, -3.0])
     off = Denoiser(lambda x, *_: torch.full_like(x, next(calls)))
@@ -186,7 +211,9 @@ def test_hypotheses_that_fit_the_picture_count_more():
     blind = CorrectorSettings(steps=1, hypotheses=3, guidance=UNGUIDED, sharpness=0.0)
     joints, mask = run(off, arguments, blind)
     gap = (joints - arguments[3])[:, :, J["l_elbow"]]
-    torch.testing.assert_close(gap, torch.full_like(gap, 3 * UNSURE * 2 / 3), atol=1e-4, rtol=0)  # a plain mean
+    torch.testing.assert_close(
+        gap, torch.full_like(gap, 3 * UNSURE * 2 / 3), atol=1e-4, rtol=0
+    )  # a plain mean
 
 
 def test_the_same_seed_gives_the_same_poses():

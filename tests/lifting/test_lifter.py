@@ -36,8 +36,10 @@ def networks() -> dict[str, Loaded]:
         for p in (*tgt.parameters(), *gpc.parameters()):
             if p.ndim > 1:
                 p.normal_(0.0, 0.1)
-    return {"tgt": Loaded(tgt.eval().requires_grad_(False), "1" * 64, {"calibration": [1.2, 0.8]}),
-            "gpc": Loaded(gpc.eval().requires_grad_(False), "2" * 64, {"corrector": {"steps": 2}})}  # fmt: skip
+    return {
+        "tgt": Loaded(tgt.eval().requires_grad_(False), "1" * 64, {"calibration": [1.2, 0.8]}),
+        "gpc": Loaded(gpc.eval().requires_grad_(False), "2" * 64, {"corrector": {"steps": 2}}),
+    }
 
 
 def track(frames: int, rate: float = 30.0, seen: np.ndarray | None = None, seed: int = 0) -> KeypointTrack:
@@ -52,8 +54,12 @@ def track(frames: int, rate: float = 30.0, seen: np.ndarray | None = None, seed:
     return KeypointTrack(keypoints, "blazepose33", t, np.arange(frames), seen, (960, 540), rate)
 
 
-def lift(networks, clip: KeypointTrack, camera: np.ndarray = K, corrector=None, graphs=None, **settings) -> LiftResult:
-    lifter = Lifter(EstimateSettings(device="cpu", **settings), **networks, corrector=corrector, graphs=graphs)
+def lift(
+    networks, clip: KeypointTrack, camera: np.ndarray = K, corrector=None, graphs=None, **settings
+) -> LiftResult:
+    lifter = Lifter(
+        EstimateSettings(device="cpu", **settings), **networks, corrector=corrector, graphs=graphs
+    )
     return lifter.lift(clip, camera)
 
 
@@ -96,8 +102,15 @@ def test_fast_clips_are_lifted_as_interleaved_slower_ones(networks):
     clip = track(480, rate=240.0)
     whole = lift(networks, clip, correction=0.0).tgt
     for phase in (0, 3):
-        part = KeypointTrack(clip.keypoints[phase::4], clip.layout, clip.timestamps[phase::4], clip.frames[phase::4],
-                             clip.seen[phase::4], clip.image_size, 60.0)  # fmt: skip
+        part = KeypointTrack(
+            clip.keypoints[phase::4],
+            clip.layout,
+            clip.timestamps[phase::4],
+            clip.frames[phase::4],
+            clip.seen[phase::4],
+            clip.image_size,
+            60.0,
+        )
         alone = lift(networks, part, correction=0.0).tgt
         np.testing.assert_allclose(whole.joints[phase::4], alone.joints, atol=1e-5)
         np.testing.assert_allclose(whole.root[phase::4], alone.root, atol=1e-5)
@@ -111,7 +124,9 @@ def test_long_gaps_are_filled_between_their_neighbours(networks):
     clip.keypoints[~seen, :, :2] = 1e6  # what stands there means nothing
     out = lift(networks, clip).tgt
     share = ((np.arange(39, 71) - 39) / 31)[:, None, None]
-    np.testing.assert_allclose(out.joints[39:71], (1 - share) * out.joints[39] + share * out.joints[70], atol=1e-9)
+    np.testing.assert_allclose(
+        out.joints[39:71], (1 - share) * out.joints[39] + share * out.joints[70], atol=1e-9
+    )
     np.testing.assert_array_equal(out.joints[:5], np.repeat(out.joints[5:6], 5, 0))
     alone = lift(networks, track(120, seen=np.arange(120) >= 70)).tgt  # a gap of a second separates
     np.testing.assert_allclose(out.joints[70:], alone.joints[70:], atol=1e-5)
@@ -121,7 +136,9 @@ def test_short_gaps_are_lifted_through(networks):
     seen = np.ones(60, bool)
     seen[30:36] = False
     out = lift(networks, track(60, seen=seen)).tgt
-    straight = out.joints[29] + (out.joints[36] - out.joints[29]) * (np.arange(29, 37) - 29)[:, None, None] / 7
+    straight = (
+        out.joints[29] + (out.joints[36] - out.joints[29]) * (np.arange(29, 37) - 29)[:, None, None] / 7
+    )
     assert np.abs(out.joints[29:37] - straight).max() > 1e-3
 
 
@@ -162,7 +179,9 @@ def test_other_lens_and_picture_give_the_same_person(networks):
     other = np.array([[2000.0, 0, 1000], [0, 2000, 900], [0, 0, 1]])
     xy = (clip.keypoints[..., :2] - K[:2, 2]) / 800 * 2000 + other[:2, 2]
     moved = clip.with_keypoints(np.concatenate([xy, clip.keypoints[..., 2:]], -1))
-    assert_same(lift(networks, clip, correction=0.0).tgt, lift(networks, moved, other, correction=0.0).tgt, atol=1e-4)
+    assert_same(
+        lift(networks, clip, correction=0.0).tgt, lift(networks, moved, other, correction=0.0).tgt, atol=1e-4
+    )
 
 
 def test_the_amount_blends_between_tgt_and_the_correction(networks):
@@ -172,7 +191,9 @@ def test_the_amount_blends_between_tgt_and_the_correction(networks):
     assert none.resampled == 0.0
     assert_same(none.tgt, full.tgt, atol=0)
     assert np.abs(full.corrected.joints - full.tgt.joints).max() > 0.01
-    np.testing.assert_allclose(half.corrected.joints, (half.tgt.joints + full.corrected.joints) / 2, atol=1e-9)
+    np.testing.assert_allclose(
+        half.corrected.joints, (half.tgt.joints + full.corrected.joints) / 2, atol=1e-9
+    )
 
 
 def test_sure_joints_are_not_corrected(networks):

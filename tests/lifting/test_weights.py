@@ -20,7 +20,12 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     torch.manual_seed(0)
     save_weights(tmp_path / "tgt.safetensors", "tgt", TGT(TINY), {"calibration": [1.1, 0.9]})
-    save_weights(tmp_path / "gpc.safetensors", "gpc", GPC(GPCConfig(d_time=16, time_heads=2, time_layers=1, d_tgt=16)), {})
+    save_weights(
+        tmp_path / "gpc.safetensors",
+        "gpc",
+        GPC(GPCConfig(d_time=16, time_heads=2, time_layers=1, d_tgt=16)),
+        {},
+    )
     return tmp_path
 
 

@@ -36,9 +36,13 @@ def inputs(frames: int = 12, batch: int = 2):
         return torch.randn(batch, frames, *shape, generator=g)
 
     condition = GPCCondition(
-        0.3 * randn(NUM_JOINTS, 3), 0.02 + 0.05 * randn(NUM_JOINTS, 2).abs(), randn(NUM_JOINTS, 2),
-        torch.rand(batch, frames, NUM_JOINTS, generator=g), randn(16), (torch.arange(frames) / 30).expand(batch, -1),
-    )  # fmt: skip
+        0.3 * randn(NUM_JOINTS, 3),
+        0.02 + 0.05 * randn(NUM_JOINTS, 2).abs(),
+        randn(NUM_JOINTS, 2),
+        torch.rand(batch, frames, NUM_JOINTS, generator=g),
+        randn(16),
+        (torch.arange(frames) / 30).expand(batch, -1),
+    )
     return randn(NUM_JOINTS, 3), torch.full((batch,), 400), randn(NUM_JOINTS) > 0, condition
 
 
@@ -94,5 +98,7 @@ def test_one_clips_level_does_not_touch_the_other():
 
 def test_residuals_share_the_plane_scale_in_x_and_y():
     c = inputs()[3]
-    assert torch.equal(c.scale3()[..., 0], c.scale[..., 0]) and torch.equal(c.scale3()[..., 1], c.scale[..., 0])
+    assert torch.equal(c.scale3()[..., 0], c.scale[..., 0]) and torch.equal(
+        c.scale3()[..., 1], c.scale[..., 0]
+    )
     assert torch.equal(c.scale3()[..., 2], c.scale[..., 1])

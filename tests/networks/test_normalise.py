@@ -29,7 +29,9 @@ def picture(xyz: np.ndarray) -> torch.Tensor:
 
 def seen_by(xyz: np.ndarray, rate: float = 30.0, confidence: float = 0.9):
     points = picture(xyz)
-    return normalise(points, torch.full(points.shape[:3], confidence, dtype=torch.float64), clock(len(xyz), rate))
+    return normalise(
+        points, torch.full(points.shape[:3], confidence, dtype=torch.float64), clock(len(xyz), rate)
+    )
 
 
 def yaw(angle: float) -> np.ndarray:
@@ -37,7 +39,9 @@ def yaw(angle: float) -> np.ndarray:
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-@pytest.mark.parametrize("focal, centre", [(500.0, (320.0, 240.0)), (2600.0, (959.0, 500.0)), (900.0, (0.0, 1080.0))])
+@pytest.mark.parametrize(
+    "focal, centre", [(500.0, (320.0, 240.0)), (2600.0, (959.0, 500.0)), (900.0, (0.0, 1080.0))]
+)
 def test_lens_picture_size_and_principal_point_vanish_with_the_intrinsics(focal, centre):
     xyz = scene() + [0.8, -0.2, 0.0]
     pixels = focal * xyz[..., :2] / xyz[..., 2:] + centre
@@ -54,9 +58,12 @@ def test_turning_the_camera_about_its_vertical_axis_changes_the_ray_only(angle):
     shift = turned.condition[..., RAY_X] - straight.condition[..., RAY_X]
     torch.testing.assert_close(shift, torch.full_like(shift, angle), atol=0.015, rtol=0)
     moved = (turned.points - straight.points).norm(dim=-1)
-    assert moved.max() < 0.06  # persons are about 1 in size; the centre is a mean of picture points, not of rays
+    assert (
+        moved.max() < 0.06
+    )  # persons are about 1 in size; the centre is a mean of picture points, not of rays
     others = [k for k in range(6) if k != RAY_X]
     assert (turned.condition - straight.condition)[..., others].abs().max() < 0.05
+
     # Without virtual cameras the picture itself is far more distorted by the same turn.
     def shape(xyz):
         p = picture(xyz)
@@ -74,7 +81,9 @@ def test_virtual_cameras_turn_the_persons_ray_onto_the_axis_without_roll():
     centre = torch.tan(x.condition[..., [RAY_X, RAY_Y]])
     ray = torch.nn.functional.normalize(torch.cat([centre, torch.ones_like(centre[..., :1])], -1), dim=-1)
     ahead = torch.einsum("btij,btj->bti", x.rotation, ray)
-    torch.testing.assert_close(ahead, torch.tensor([0.0, 0, 1]).to(ahead).expand_as(ahead), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        ahead, torch.tensor([0.0, 0, 1]).to(ahead).expand_as(ahead), atol=1e-12, rtol=0
+    )
     assert x.rotation[..., 0, 1].abs().max() < 1e-12  # the virtual x axis stays level
 
 

@@ -32,7 +32,9 @@ def network(**changes) -> TGT:
     return model
 
 
-def clip(frames: int, batch: int = 2, rate: float = 30.0, seed: int = 0) -> tuple[Normalised, torch.Tensor, torch.Tensor]:
+def clip(
+    frames: int, batch: int = 2, rate: float = 30.0, seed: int = 0
+) -> tuple[Normalised, torch.Tensor, torch.Tensor]:
     g = torch.Generator().manual_seed(seed)
     points = 0.2 * torch.randn(batch, frames, NUM_JOINTS, 2, generator=g)
     confidence = 0.2 + 0.8 * torch.rand(batch, frames, NUM_JOINTS, generator=g)
@@ -78,7 +80,14 @@ def test_rotary_scores_depend_on_time_differences_only():
 @pytest.mark.parametrize("frames", [1, 2, 3, 65])
 def test_every_length_gives_a_sound_answer(frames):
     out = network()(*clip(frames))
-    shapes = {"joints": (35, 3), "directions": (35, 3), "scale": (35, 2), "root": (3,), "contacts": (4,), "gravity": (3,)}
+    shapes = {
+        "joints": (35, 3),
+        "directions": (35, 3),
+        "scale": (35, 2),
+        "root": (3,),
+        "contacts": (4,),
+        "gravity": (3,),
+    }
     for name, shape in shapes.items():
         value = getattr(out, name)
         assert value.shape == (2, frames, *shape) and torch.isfinite(value).all()
@@ -92,9 +101,13 @@ def test_clips_of_a_batch_do_not_see_each_other():
     model, (x, times, family) = network(), clip(9)
     both = model(x, times, family)
     for i in range(2):
-        alone = model(Normalised(*(v[i : i + 1] for v in vars(x).values())), times[i : i + 1], family[i : i + 1])
+        alone = model(
+            Normalised(*(v[i : i + 1] for v in vars(x).values())), times[i : i + 1], family[i : i + 1]
+        )
         for name in (*PER_FRAME, "lengths"):
-            torch.testing.assert_close(getattr(both, name)[i : i + 1], getattr(alone, name), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(
+                getattr(both, name)[i : i + 1], getattr(alone, name), atol=1e-5, rtol=1e-5
+            )
 
 
 def test_lengths_are_the_same_left_and_right_and_none_for_the_pelvis():
@@ -107,7 +120,9 @@ def test_lengths_are_the_same_left_and_right_and_none_for_the_pelvis():
 def test_causal_outputs_do_not_change_with_later_frames():
     model, (x, times, family) = network(), clip(20)
     other = clip(20, seed=5)[0]
-    late = Normalised(*(torch.cat([a[:, :12], b[:, 12:]], 1) for a, b in zip(vars(x).values(), vars(other).values())))
+    late = Normalised(
+        *(torch.cat([a[:, :12], b[:, 12:]], 1) for a, b in zip(vars(x).values(), vars(other).values()))
+    )
     early = slice(0, 12)
     live = [model(v, times, family, causal=True) for v in (x, late)]
     assert difference(*live, frames=early) < 1e-6

@@ -10,19 +10,27 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from inference_backend.lifting.weights import save_weights
+from inference_backend.training import train_tgt
 from inference_backend.training.config import TrainConfig
 from inference_backend.training.motion import MotionClip, read_motion
 
 # name: (parent, offset in the parent's frame); y up, facing +z, left is +x, arms along x.
 _HALF = {
-    "UpLeg": ("Hips", (0.09, -0.05, 0.0)), "Leg": ("UpLeg", (0.0, -0.41, 0.0)), "Foot": ("Leg", (0.0, -0.41, 0.0)),
-    "ToeBase": ("Foot", (0.0, -0.06, 0.13)), "Arm": ("Spine1", (0.17, 0.22, 0.0)),
-    "ForeArm": ("Arm", (0.28, 0.0, 0.0)), "FingerBase": ("ForeArm", (0.25, 0.0, 0.0)),
-}  # fmt: skip
+    "UpLeg": ("Hips", (0.09, -0.05, 0.0)),
+    "Leg": ("UpLeg", (0.0, -0.41, 0.0)),
+    "Foot": ("Leg", (0.0, -0.41, 0.0)),
+    "ToeBase": ("Foot", (0.0, -0.06, 0.13)),
+    "Arm": ("Spine1", (0.17, 0.22, 0.0)),
+    "ForeArm": ("Arm", (0.28, 0.0, 0.0)),
+    "FingerBase": ("ForeArm", (0.25, 0.0, 0.0)),
+}
 SKELETON: dict[str, tuple[str | None, tuple[float, float, float]]] = {
-    "Hips": (None, (0.0, 0.0, 0.0)), "Spine": ("Hips", (0.0, 0.14, 0.0)), "Spine1": ("Spine", (0.0, 0.14, 0.0)),
+    "Hips": (None, (0.0, 0.0, 0.0)),
+    "Spine": ("Hips", (0.0, 0.14, 0.0)),
+    "Spine1": ("Spine", (0.0, 0.14, 0.0)),
     "Head": ("Spine1", (0.0, 0.32, 0.0)),
-}  # fmt: skip
+}
 for _side, _sign in (("Left", 1), ("Right", -1)):
     for _name, (_parent, (_x, _y, _z)) in _HALF.items():
         _own = _parent if _parent in SKELETON and _parent in ("Hips", "Spine1") else _side + _parent
@@ -40,7 +48,9 @@ def swinging(frames: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         step = np.sin(6 * t + phase + np.pi * (sign < 0))
         swing[side + "UpLeg"][:, 0] = -0.5 * step
         swing[side + "Leg"][:, 0] = 0.4 + 0.4 * step
-        swing[side + "Arm"] = np.stack([0.2 * step, -sign * (0.3 + 0.2 * step), -sign * (1.1 + 0.1 * step)], -1)
+        swing[side + "Arm"] = np.stack(
+            [0.2 * step, -sign * (0.3 + 0.2 * step), -sign * (1.1 + 0.1 * step)], -1
+        )
         swing[side + "ForeArm"][:, 1] = -sign * (0.6 + 0.4 * np.sin(3 * t + sign))
     swing["Spine"][:, 0] = 0.05 + 0.05 * np.sin(2 * t + phase)
     swing["Hips"][:, 1] = turn + 0.2 * np.sin(0.7 * t)
@@ -76,10 +86,9 @@ def clips(motion_file) -> list[MotionClip]:
     return read_motion(motion_file)
 
 
-@pytest.fixture
-def tiny(motion_file, tmp_path) -> TrainConfig:
+def small_run(motion_file: Path, out: Path) -> TrainConfig:
     """A run of seconds: small network, short clips, 32-bit."""
-    config = TrainConfig(name="tiny", device="cpu", out=str(tmp_path / "runs"))
+    config = TrainConfig(name="tiny", device="cpu", out=str(out))
     config.data.motion, config.data.held_out_subjects = str(motion_file), ["made_3"]
     config.generator.frames = 16
     tgt, gpc, o = config.tgt, config.gpc, config.optim
@@ -89,6 +98,23 @@ def tiny(motion_file, tmp_path) -> TrainConfig:
     o.steps, o.batch, o.precision, o.learning_rate, o.ema = 100, 4, "fp32", 3e-3, 0.9
     o.validate_steps, o.log_steps = 10_000, 1
     return config
+
+
+@pytest.fixture
+def tiny(motion_file, tmp_path) -> TrainConfig:
+    return small_run(motion_file, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def trained_tgt(motion_file, tmp_path_factory) -> Path:
+    """Weights of a TGT that was trained for a moment."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("trained")
+    runner = train_tgt.build(small_run(motion_file, folder))
+    for _ in range(60):
+        runner.train_step()
+    save_weights(folder / "tgt.safetensors", "tgt", runner.model, {})
+    return folder / "tgt.safetensors"
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Motion files to joints: against scipy's rotations on a made file, against the data's own reader on the real one."""
+"""Motion files to joints: against scipy on a made file, against the data's own reader on the real one."""
 
 import importlib.util
 import json
@@ -31,10 +31,18 @@ def test_joints_stand_where_scipys_rotations_put_them(motion_file, clips):
             up = skeleton["names"][parent]
             turn[name] = own if parent < 0 else turn[up] * own
             place[name] = root[t] if parent < 0 else place[up] + turn[up].apply(skeleton["offsets"][k])
-        for ours, theirs in (("l_hip", "LeftUpLeg"), ("r_knee", "RightLeg"), ("l_ankle", "LeftFoot"),
-                             ("r_wrist", "RightFingerBase"), ("l_elbow", "LeftForeArm"), ("chest", "Spine1")):  # fmt: skip
+        for ours, theirs in (
+            ("l_hip", "LeftUpLeg"),
+            ("r_knee", "RightLeg"),
+            ("l_ankle", "LeftFoot"),
+            ("r_wrist", "RightFingerBase"),
+            ("l_elbow", "LeftForeArm"),
+            ("chest", "Spine1"),
+        ):
             x, y, z = place[theirs]
-            np.testing.assert_allclose(clip.xyz[t, J[ours]], [x, -z, y], atol=1e-5)  # y up, facing +z -> z up, facing -y
+            np.testing.assert_allclose(
+                clip.xyz[t, J[ours]], [x, -z, y], atol=1e-5
+            )  # y up, facing +z -> z up, facing -y
 
 
 def test_clips_keep_their_names_and_rate(clips):
@@ -58,7 +66,9 @@ def test_middles_face_hands_and_feet_of_the_made_person(clips):
         x = clip.xyz.astype(float)
         left, ahead, up = directions(x)
         for middle, pair in (("pelvis", "hip"), ("neck", "shoulder"), ("head", "ear")):
-            np.testing.assert_allclose(x[:, J[middle]], (x[:, J["l_" + pair]] + x[:, J["r_" + pair]]) / 2, atol=1e-5)
+            np.testing.assert_allclose(
+                x[:, J[middle]], (x[:, J["l_" + pair]] + x[:, J["r_" + pair]]) / 2, atol=1e-5
+            )
         assert (along(x[:, J["nose"]] - x[:, J["head"]], ahead) > 0.08).all()
         assert (along(x[:, J["l_ear"]] - x[:, J["r_ear"]], left) > 0.1).all()
         assert (along(x[:, J["head_top"]] - x[:, J["head"]], up) > 0.08).all()
@@ -79,7 +89,9 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path):
     other = tmp_path / "other.npz"
     np.savez(other, a=np.zeros(3))
     empty = tmp_path / "empty.npz"
-    np.savez(empty, index=np.frombuffer(json.dumps({"fps": 30, "clips": [], "skeletons": {}}).encode(), np.uint8))
+    np.savez(
+        empty, index=np.frombuffer(json.dumps({"fps": 30, "clips": [], "skeletons": {}}).encode(), np.uint8)
+    )
     for path in (bad, other, empty):
         with pytest.raises(GentgError) as caught:
             read_motion(path)
@@ -100,12 +112,27 @@ def real():
 def test_real_joints_agree_with_the_datas_own_reader(real):
     clips, library = real
     theirs = {
-        "cmu": {"l_hip": "LeftUpLeg", "r_hip": "RightUpLeg", "l_knee": "LeftLeg", "r_knee": "RightLeg",
-                "l_ankle": "LeftFoot", "r_ankle": "RightFoot", "l_wrist": "LeftFingerBase",
-                "r_wrist": "RightFingerBase"},
-        "daz": {"l_hip": "lThigh", "r_hip": "rThigh", "l_knee": "lShin", "r_knee": "rShin", "l_ankle": "lFoot",
-                "r_ankle": "rFoot", "l_wrist": "lHand", "r_wrist": "rHand"},
-    }  # fmt: skip
+        "cmu": {
+            "l_hip": "LeftUpLeg",
+            "r_hip": "RightUpLeg",
+            "l_knee": "LeftLeg",
+            "r_knee": "RightLeg",
+            "l_ankle": "LeftFoot",
+            "r_ankle": "RightFoot",
+            "l_wrist": "LeftFingerBase",
+            "r_wrist": "RightFingerBase",
+        },
+        "daz": {
+            "l_hip": "lThigh",
+            "r_hip": "rThigh",
+            "l_knee": "lShin",
+            "r_knee": "rShin",
+            "l_ankle": "lFoot",
+            "r_ankle": "rFoot",
+            "l_wrist": "lHand",
+            "r_wrist": "rHand",
+        },
+    }
     assert len(clips) > 300
     kinds = set()
     for clip in clips[::17]:
@@ -116,7 +143,9 @@ def test_real_joints_agree_with_the_datas_own_reader(real):
         for ours, name in theirs[kind].items():
             p = pos[:, found.names.index(name)]
             want = np.stack([p[:, 0], -p[:, 2], p[:, 1]], -1)
-            np.testing.assert_allclose(clip.xyz[:, J[ours]], want, atol=2e-5, err_msg=f"{clip.clip_id} {ours}")
+            np.testing.assert_allclose(
+                clip.xyz[:, J[ours]], want, atol=2e-5, err_msg=f"{clip.clip_id} {ours}"
+            )
     assert kinds == {"cmu", "daz"}
 
 

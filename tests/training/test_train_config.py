@@ -27,9 +27,21 @@ def test_nothing_given_means_the_defaults():
 
 
 def test_file_then_overrides(tmp_path):
-    path = written(tmp_path, "name: mine\noptim:\n  steps: 5\n  minutes: null\n  batch: 3\ngenerator:\n  focal_mm: [20, 50]\n")
-    config = load_config(path, ["optim.steps=7", "optim.minutes=1.5", "data.held_out_subjects=[a, b]", "tgt.rotary=false",
-                                "optim.learning_rate=1e-3", "gpc.schedule=sqrt"])  # fmt: skip
+    path = written(
+        tmp_path,
+        "name: mine\noptim:\n  steps: 5\n  minutes: null\n  batch: 3\ngenerator:\n  focal_mm: [20, 50]\n",
+    )
+    config = load_config(
+        path,
+        [
+            "optim.steps=7",
+            "optim.minutes=1.5",
+            "data.held_out_subjects=[a, b]",
+            "tgt.rotary=false",
+            "optim.learning_rate=1e-3",
+            "gpc.schedule=sqrt",
+        ],
+    )
     assert (config.name, config.optim.steps, config.optim.batch, config.optim.minutes) == ("mine", 7, 3, 1.5)
     assert config.generator.focal_mm == (20.0, 50.0) and config.data.held_out_subjects == ["a", "b"]
     assert config.tgt.rotary is False and config.optim.learning_rate == 1e-3 and config.gpc.schedule == "sqrt"
@@ -86,7 +98,13 @@ def test_an_override_below_a_plain_value_of_the_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, word", [("optim:\n  stepz: 5\n", "optim.stepz"), ("- a\n- b\n", "table"), ("optim: [", "YAML"), ("tgt: 3\n", "tgt")]
+    "text, word",
+    [
+        ("optim:\n  stepz: 5\n", "optim.stepz"),
+        ("- a\n- b\n", "table"),
+        ("optim: [", "YAML"),
+        ("tgt: 3\n", "tgt"),
+    ],
 )
 def test_mistakes_in_the_file_name_key_and_file(tmp_path, text, word):
     path = written(tmp_path, text)
