@@ -237,7 +237,8 @@ class _Run:
         capture.meta = {
             "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
             "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout, "cleaning": self.cleaning,
-            "weights": result.weights, "warnings": self.warnings, "cached": self.cached,
+            "weights": result.weights, "resampled": result.resampled, "warnings": self.warnings, "cached": self.cached,
+            "standing_height": after.standing_height, "height_assumed": self.settings.height is None,
         }  # fmt: skip
         return capture
 
