@@ -12,8 +12,8 @@ import numpy as np
 from ..core.retarget.body import control_rig
 from ..core.retarget.rig import RigBone, deform_skeleton
 from ..core.rotations import quat_continuous, quat_to_matrix
-from .action import write_curve
 from .compat import new_channels, use_action
+from .keying import write_bone
 from .rig_reader import motion_of_bones, read_bones
 
 _STILL = 1e-5  # metres: below that a bone stays where its parent carries it
@@ -91,11 +91,7 @@ def _key(ob, action, bones, names: list[str], motion, frames: np.ndarray) -> Non
     rotation, head = motion.rotation[:, order], motion.head[:, order]
     bag = new_channels(action, ob)
     for i, name in enumerate(rig.names):
-        path = f'pose.bones["{bpy.utils.escape_identifier(name)}"].'
-        q = quat_continuous(rig.local_rotation(rotation, i))
-        for k in range(4):
-            write_curve(bag, path + "rotation_quaternion", k, name, frames, q[:, k])
+        write_bone(bag, name, "rotation_quaternion", frames, quat_continuous(rig.local_rotation(rotation, i)))
         place = rig.location(rotation, head, i)
         if rig.parents[i] < 0 or np.abs(place).max() > _STILL:  # stretching rigs move joints a little
-            for k in range(3):
-                write_curve(bag, path + "location", k, name, frames, place[:, k])
+            write_bone(bag, name, "location", frames, place)

@@ -26,15 +26,15 @@ from ..core.retarget.cleanup import (
     reduce_keys,
     smooth_rotations,
 )
-from ..core.retarget.feet import detect_contacts
-from ..core.retarget.keys import channels, quat_to_euler, smooth
+from ..core.retarget.feet import detect_contacts, sole_points
+from ..core.retarget.keys import channels, smooth
 from ..core.retarget.mapping import Mapping
 from ..core.retarget.recognise import recognise
 from ..core.retarget.sampling import basis_rotation
 from ..core.retarget.solve import solve
-from ..core.rotations import quat_continuous, quat_conjugate, quat_multiply, quat_rotate
-from .action import write_curve
+from ..core.rotations import quat_continuous, quat_multiply, quat_rotate
 from .compat import channelbag, new_channels, use_action
+from .keying import rotation_channel, rotation_values, write_bone
 from .rig_reader import read_bones, read_motion, require_motion
 
 FROM = "gentg_from"  # custom property of an action: the one it was made from
@@ -66,13 +66,19 @@ class _Track:
 
 
 def smooth_action(
-    context: bpy.types.Context, ob: bpy.types.Object, seconds: dict[str, float], mapping: Mapping | None = None
+    context: bpy.types.Context,
+    ob: bpy.types.Object,
+    seconds: dict[str, float],
+    mapping: Mapping | None = None,
 ) -> Cleaned:
     """Smooth each part of the body by its own strength: part (see core.retarget.cleanup.PARTS, and
     "other" for unmapped controls) -> seconds. Parts that are not named stay as they are."""
     if unknown := set(seconds) - set(PARTS) - {"other"}:
-        raise GentgError("bad_request", f"There is no part named {', '.join(sorted(unknown))}.",
-                         hint=f"Known are: {', '.join(PARTS)}, other.")
+        raise GentgError(
+            "bad_request",
+            f"There is no part named {', '.join(sorted(unknown))}.",
+            hint=f"Known are: {', '.join(PARTS)}, other.",
+        )
     roles = {n: r for r, c in (mapping or recognise(read_bones(ob)).mapping).bones.items() for n in c}
     rate = context.scene.render.fps / context.scene.render.fps_base
 
@@ -104,7 +110,9 @@ def reduce_action(ob: bpy.types.Object, degrees: float = 0.5, millimetres: float
     for track in _tracks(new, ob):
         before += track.values.size
         if track.channel == "rotation_quaternion":
-            keep = reduce_keys(quat_continuous(track.values), track.frames, np.radians(degrees), rotations=True)
+            keep = reduce_keys(
+                quat_continuous(track.values), track.frames, np.radians(degrees), rotations=True
+            )
         elif track.channel in ("rotation_euler", "rotation_axis_angle"):
             keep = reduce_keys(track.values, track.frames, np.radians(degrees))
         elif track.channel == "location":
@@ -123,7 +131,9 @@ def to_nla(ob: bpy.types.Object, name: str = "") -> bpy.types.NlaStrip:
     require_motion(ob)
     data = ob.animation_data
     if data.action is None:
-        raise GentgError("bad_request", f"'{ob.name}' plays NLA strips already.", hint="Assign an action first.")
+        raise GentgError(
+            "bad_request", f"'{ob.name}' plays NLA strips already.", hint="Assign an action first."
+        )
     action, slot = data.action, data.action_slot
     track = data.nla_tracks.new()
     track.name = name or action.name
@@ -151,7 +161,9 @@ def revert(ob: bpy.types.Object) -> bpy.types.Action:
 # --------------------------------------------------------------------------- steps on where the body is
 
 
-def toggle_in_place(context: bpy.types.Context, ob: bpy.types.Object, *, sway: bool = True) -> bpy.types.Action:
+def toggle_in_place(
+    context: bpy.types.Context, ob: bpy.types.Object, *, sway: bool = True
+) -> bpy.types.Action:
     """Take the travel out of the motion, or put it back where the last step took it out."""
     require_motion(ob)
     action = ob.animation_data.action
@@ -169,21 +181,17 @@ def align_floor(context: bpy.types.Context, ob: bpy.types.Object) -> bpy.types.A
     mapping = _mapping(ob)
     motion, _ = read_motion(context, ob, mapping)
     planted = motion.contacts if motion.contacts is not None else detect_contacts(motion, height=1.0)
-    body, points, held = motion.body, [], []
+    points, held = [], []
     for n, side in enumerate((".L", ".R")):
-        if "foot" + side not in body.chains:
-            continue
-        i = body.chains["foot" + side][0]
-        ankle, ball = body.start("foot" + side), body.end("foot" + side)
-        along = (ball - ankle) - ((ball - ankle) @ body.up) * body.up
-        down = (body.height(ankle) - body.floor) * body.up
-        turn = quat_multiply(motion.rotation[:, i], quat_conjugate(body.rotation[i]))
-        for p, offset in enumerate((-0.3 * along - down, along - down)):
-            points.append(motion.head[:, i] + quat_rotate(turn, offset))
-            held.append(planted[:, 2 * n + p])
+        if "foot" + side in motion.body.chains:
+            points += sole_points(motion, side)
+            held += [planted[:, 2 * n], planted[:, 2 * n + 1]]
     if not points or not np.any(held):
-        raise GentgError("bad_request", f"No planted foot was found in the motion of '{ob.name}'.",
-                         hint="Set its contacts, or move it by hand.")
+        raise GentgError(
+            "bad_request",
+            f"No planted foot was found in the motion of '{ob.name}'.",
+            hint="Set its contacts, or move it by hand.",
+        )
     level, shift = floor_shift(np.stack(points, 1), np.stack(held, 1))
 
     def edit(turn: np.ndarray, place: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +207,9 @@ def make_loop(context: bpy.types.Context, ob: bpy.types.Object, seconds: float =
 
     def edit(turn: np.ndarray, place: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if seconds <= 0.0 or seconds > times[-1] - times[0]:
-            raise GentgError("bad_request", "The blend of a loop must be longer than nothing and shorter than the motion.")
+            raise GentgError(
+                "bad_request", "The blend of a loop must be longer than nothing and shorter than the motion."
+            )
         return loop_rotations(turn, times, seconds), loop_vectors(place, times, seconds, free=free)
 
     rate = context.scene.render.fps / context.scene.render.fps_base
@@ -226,9 +236,10 @@ def mirror_copy(context: bpy.types.Context, ob: bpy.types.Object) -> bpy.types.A
     new = bpy.data.actions.new(f"{old.name if old else ob.name} mirrored")
     bag = new_channels(new, ob)
     for name, values in keys.location.items():
-        _write(bag, name, "location", frames, values)
+        write_bone(bag, name, "location", frames, values)
     for name, q in keys.rotation.items():
-        _write(bag, name, *_channel(ob.pose.bones[name].rotation_mode), frames, _values(ob.pose.bones[name].rotation_mode, q))
+        mode = ob.pose.bones[name].rotation_mode
+        write_bone(bag, name, rotation_channel(mode), frames, rotation_values(mode, q))
     _note(ob, old, new, "mirrored")
     use_action(ob, new)
     return new
@@ -241,10 +252,18 @@ def _mapping(ob: bpy.types.Object) -> Mapping:
     require_motion(ob)
     found = recognise(read_bones(ob))
     if found.method == "none":
-        raise GentgError("bad_request", f"The rig '{ob.name}' was not recognised.", hint="Select a captured armature.")
-    if any(not c.mute for n in found.mapping.used() for c in ob.pose.bones[n].constraints) or found.preset == "rigify":
-        raise GentgError("bad_request", f"'{ob.name}' is a control rig: its controls cannot be moved as one.",
-                         hint="Clean up the captured armature and retarget it again.")
+        raise GentgError(
+            "bad_request", f"The rig '{ob.name}' was not recognised.", hint="Select a captured armature."
+        )
+    if (
+        any(not c.mute for n in found.mapping.used() for c in ob.pose.bones[n].constraints)
+        or found.preset == "rigify"
+    ):
+        raise GentgError(
+            "bad_request",
+            f"'{ob.name}' is a control rig: its controls cannot be moved as one.",
+            hint="Clean up the captured armature and retarget it again.",
+        )
     return found.mapping
 
 
@@ -253,8 +272,11 @@ def _derive(ob: bpy.types.Object, step: str) -> tuple[bpy.types.Action, bpy.type
     require_motion(ob)
     old = ob.animation_data.action
     if old is None:
-        raise GentgError("bad_request", f"'{ob.name}' has no action of its own to clean up.",
-                         hint="Select its strip in the NLA editor and enter tweak mode, or assign its action.")
+        raise GentgError(
+            "bad_request",
+            f"'{ob.name}' has no action of its own to clean up.",
+            hint="Select its strip in the NLA editor and enter tweak mode, or assign its action.",
+        )
     new = old.copy()
     new.name = f"{old.name} {step}"
     _note(ob, old, new, step)
@@ -268,17 +290,26 @@ def _note(ob: bpy.types.Object, old: bpy.types.Action | None, new: bpy.types.Act
     new[STEP] = step
 
 
+def _slot(action: bpy.types.Action, ob: bpy.types.Object) -> bpy.types.ActionSlot:
+    """The slot of a copied action that moves `ob`: of the same identifier as the one in use."""
+    used = ob.animation_data.action_slot
+    return next(
+        (s for s in action.slots if used is not None and s.identifier == used.identifier), action.slots[0]
+    )
+
+
 def _tracks(action: bpy.types.Action, ob: bpy.types.Object) -> list[_Track]:
     """Bone channels whose curves all have their keys at the same frames."""
-    slot = ob.animation_data.action_slot
-    slot = next((s for s in action.slots if slot is not None and s.identifier == slot.identifier), action.slots[0])
+    slot = _slot(action, ob)
     groups: dict[tuple[str, str], list[bpy.types.FCurve]] = {}
     for curve in channelbag(action, slot).fcurves:
         head, _, channel = curve.data_path.rpartition(".")
         if curve.data_path.startswith('pose.bones["') and channel in (
             "location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle"
         ):  # fmt: skip
-            groups.setdefault((bpy.utils.unescape_identifier(head[len('pose.bones["') : -2]), channel), []).append(curve)
+            groups.setdefault(
+                (bpy.utils.unescape_identifier(head[len('pose.bones["') : -2]), channel), []
+            ).append(curve)
     tracks = []
     for (bone, channel), curves in groups.items():
         curves.sort(key=lambda c: c.array_index)
@@ -286,7 +317,11 @@ def _tracks(action: bpy.types.Action, ob: bpy.types.Object) -> list[_Track]:
         for c, values in zip(curves, co, strict=True):
             c.keyframe_points.foreach_get("co", values)
         size = 4 if channel in ("rotation_quaternion", "rotation_axis_angle") else 3
-        if len(curves) == size and len({len(v) for v in co}) == 1 and all(np.allclose(v[::2], co[0][::2]) for v in co):
+        if (
+            len(curves) == size
+            and len({len(v) for v in co}) == 1
+            and all(np.allclose(v[::2], co[0][::2]) for v in co)
+        ):
             tracks.append(_Track(bone, channel, curves, co[0][::2].astype(float),
                                  np.stack([v[1::2] for v in co], -1).astype(float)))  # fmt: skip
     return tracks
@@ -318,8 +353,7 @@ def _set_values(track: _Track, values: np.ndarray) -> None:
 
 def _rewrite(action, ob, track: _Track, frames: np.ndarray, values: np.ndarray) -> None:
     """Replace a channel's keys."""
-    slot = next(s for s in action.slots)
-    bag = channelbag(action, slot)
+    bag = channelbag(action, _slot(action, ob))
     constant = {}
     for curve in track.curves:
         # the last key before a gap is constant, so that the pose holds there
@@ -328,29 +362,7 @@ def _rewrite(action, ob, track: _Track, frames: np.ndarray, values: np.ndarray) 
         constant[curve.array_index] = kinds[np.searchsorted(track.frames, frames)]
     for curve in track.curves:
         bag.fcurves.remove(curve)
-    for k in range(values.shape[1]):
-        path = f'pose.bones["{bpy.utils.escape_identifier(track.bone)}"].{track.channel}'
-        write_curve(bag, path, k, track.bone, frames, values[:, k], constant[k])
-
-
-def _channel(mode: str) -> tuple[str]:
-    return ({"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}.get(mode, "rotation_euler"),)
-
-
-def _values(mode: str, q: np.ndarray) -> np.ndarray:
-    if mode == "QUATERNION":
-        return q
-    if mode == "AXIS_ANGLE":
-        length = np.linalg.norm(q[:, 1:], axis=-1, keepdims=True)
-        axis = np.where(length > 1e-9, q[:, 1:] / np.maximum(length, 1e-9), [0.0, 1.0, 0.0])
-        return np.concatenate([2.0 * np.arctan2(length, q[:, :1]), axis], axis=-1)
-    return quat_to_euler(q, mode)
-
-
-def _write(bag, bone: str, channel: str, frames: np.ndarray, values: np.ndarray) -> None:
-    for k in range(values.shape[1]):
-        path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
-        write_curve(bag, path, k, bone, frames, values[:, k])
+    write_bone(bag, track.bone, track.channel, frames, values, [constant[k] for k in sorted(constant)])
 
 
 def _move_body(context, ob, step: str, edit, others=None) -> bpy.types.Action:
@@ -359,25 +371,35 @@ def _move_body(context, ob, step: str, edit, others=None) -> bpy.types.Action:
     _, new = _derive(ob, step)
     try:
         tracks = _tracks(new, ob)
-        moving = {t.bone: t for t in tracks if t.channel == "location" and np.ptp(t.values, axis=0).max() > 1e-6}
+        moving = {
+            t.bone: t for t in tracks if t.channel == "location" and np.ptp(t.values, axis=0).max() > 1e-6
+        }
         carrier = next((n for r in ("root", "hips") for n in mapping.bones.get(r, ()) if n in moving), None)
         if carrier is None:
-            raise GentgError("bad_request", f"Neither the root nor the hips of '{ob.name}' travel.",
-                             hint="If the object itself carries the motion, put the root motion on a bone.")
+            raise GentgError(
+                "bad_request",
+                f"Neither the root nor the hips of '{ob.name}' travel.",
+                hint="If the object itself carries the motion, put the root motion on a bone.",
+            )
         bones = read_bones(ob)
         rig = control_rig(bones, [carrier], np.array(ob.matrix_world), name=f"'{ob.name}'")
         place_track = moving[carrier]
         mode = ob.pose.bones[carrier].rotation_mode
-        turn_track = next((t for t in tracks if t.bone == carrier and t.channel == _channel(mode)[0]), None)
+        turn_track = next(
+            (t for t in tracks if t.bone == carrier and t.channel == rotation_channel(mode)), None
+        )
         if turn_track is None or len(turn_track.frames) != len(place_track.frames):
-            raise GentgError("bad_request", f"The bone {carrier} is not keyed in both rotation and location.",
-                             hint="Key both on the same frames.")
+            raise GentgError(
+                "bad_request",
+                f"The bone {carrier} is not keyed in both rotation and location.",
+                hint="Key both on the same frames.",
+            )
         times = place_track.frames * context.scene.render.fps_base / context.scene.render.fps
         local = {0: basis_rotation(mode, turn_track.values)}
         rotation, head = rig.posed(local, {0: place_track.values}, len(times))
         turn, place = edit(rotation[:, 0], head[:, 0], times)
         rotation, head = np.stack([turn], 1), np.stack([place], 1)
-        _set_values(turn_track, _values(mode, quat_continuous(rig.local_rotation(rotation, 0))))
+        _set_values(turn_track, rotation_values(mode, quat_continuous(rig.local_rotation(rotation, 0))))
         _set_values(place_track, rig.location(rotation, head, 0))
         for track in tracks:
             if others is not None and track is not turn_track and track is not place_track:

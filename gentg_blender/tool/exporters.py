@@ -85,8 +85,11 @@ def export_armature(
     selections, unknown presets, formats that this Blender lacks and paths that cannot be written.
     """
     if preset not in PRESET:
-        raise GentgError("bad_request", f"There is no export preset '{preset}'.",
-                         hint=f"Choose one of: {', '.join(PRESET)}.")
+        raise GentgError(
+            "bad_request",
+            f"There is no export preset '{preset}'.",
+            hint=f"Choose one of: {', '.join(PRESET)}.",
+        )
     require_motion(armature)
     path = Path(path)
     first, last = frames or motion_range(armature)
@@ -117,8 +120,11 @@ def export_many(
     """Write each armature to a file of its name in `folder`; one failure does not stop the rest."""
     out, folder = BatchReport(), Path(folder)
     if preset not in PRESET:
-        raise GentgError("bad_request", f"There is no export preset '{preset}'.",
-                         hint=f"Choose one of: {', '.join(PRESET)}.")
+        raise GentgError(
+            "bad_request",
+            f"There is no export preset '{preset}'.",
+            hint=f"Choose one of: {', '.join(PRESET)}.",
+        )
     taken: set[str] = set()
     for n, ob in enumerate(armatures):
         if report is not None:
@@ -146,8 +152,11 @@ def _bvh(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> No
     names = [b.name for b in bones]
     roots = [b for b in bones if b.parent not in names]
     if len(roots) != 1:
-        raise GentgError("bad_request", f"'{ob.name}' has {len(roots)} root bones, and a BVH file holds one.",
-                         hint="Export FBX or glTF instead, or parent all bones to one root.")
+        raise GentgError(
+            "bad_request",
+            f"'{ob.name}' has {len(roots)} root bones, and a BVH file holds one.",
+            hint="Export FBX or glTF instead, or parent all bones to one root.",
+        )
     frames = np.arange(first, last + 1, dtype=float)
     motion = motion_of_bones(context, ob, names, frames)
     at = {n: i for i, n in enumerate(names)}
@@ -181,8 +190,12 @@ def _gltf(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> N
 
 def _usd(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> None:
     if not has_usd():
-        raise GentgError("blender_failed", "This Blender was built without USD.", file=path,
-                         hint="Use the Blender from blender.org, or export FBX or glTF.")
+        raise GentgError(
+            "blender_failed",
+            "This Blender was built without USD.",
+            file=path,
+            hint="Use the Blender from blender.org, or export FBX or glTF.",
+        )
     scene = context.scene
     kept = scene.frame_start, scene.frame_end
     try:
@@ -207,8 +220,11 @@ class _only_selected:
         for o in self.before[0]:
             o.select_set(False)
         if self.ob.name not in self.layer.objects:
-            raise GentgError("bad_request", f"'{self.ob.name}' is not in the current view layer.",
-                             hint="Switch its collection on in the outliner.")
+            raise GentgError(
+                "bad_request",
+                f"'{self.ob.name}' is not in the current view layer.",
+                hint="Switch its collection on in the outliner.",
+            )
         self.ob.select_set(True)
         self.layer.objects.active = self.ob
 

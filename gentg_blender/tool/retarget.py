@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 import bpy
 import numpy as np
-from mathutils import Matrix, Vector
+from mathutils import Matrix
 
 from ..core.contract import GentgError
 from ..core.retarget import DryReport, Mapping, Recognition, dry_report, recognise
+from ..core.retarget.body import SourceMotion
 from ..core.retarget.cleanup import mirror_motion
-from ..core.retarget.body import ControlRig, SourceMotion, control_rig
 from ..core.retarget.feet import FeetReport, FeetSettings, detect_contacts, plant_feet
-from ..core.retarget.keys import Channels, IkChain, RootMotion, channels, place_ik, quat_to_euler
-from ..core.retarget.presets import PRESET, Switch
+from ..core.retarget.keys import Channels, RootMotion, channels, place_ik
+from ..core.retarget.presets import Switch
 from ..core.retarget.reach import reach_actor
-from ..core.retarget.recognise import squeeze
-from ..core.retarget.rig import RigBone
 from ..core.retarget.solve import Solution, solve
 from ..core.rotations import (
     quat_conjugate,
@@ -32,14 +29,23 @@ from ..core.rotations import (
 from ..core.skeleton import FEET
 from .action import CONTACT_PROPERTIES, write_curve
 from .compat import new_channels, use_action
-from .rig_probe import is_control_rig, probe
-from .rig_reader import key_frames, read_bones, read_contacts, read_motion, require_motion, require_target
+from .keying import bone_path, rotation_channel, rotation_values, write_bone
+from .rig_controls import controls_of, measured_rig, stretchy_bones
+from .rig_reader import (
+    held_keys,
+    key_frames,
+    read_bones,
+    read_contacts,
+    read_motion,
+    require_motion,
+    require_target,
+)
 from .transaction import Transaction
 
 SOURCE = "gentg_retarget_source"  # custom properties of a target: what it was retargeted from ...
 RECIPE = "gentg_retarget"  # ... and how, as JSON, so that feet can be re-solved
 PLACE = "gentg_retarget_place"  # matrix_basis of a target whose object we have since animated
-_CONSTANT = 0
+_CONSTANT, _LINEAR = 0, 1
 _CHECKED_FRAMES = 5
 
 
@@ -93,8 +99,11 @@ def report_for(
 def _known(ob: bpy.types.Object) -> Mapping:
     found = recognise_rig(ob)
     if found.method == "none":
-        raise GentgError("bad_request", f"The rig '{ob.name}' was not recognised.",
-                         hint="Map its bones by hand in the Retarget panel, or load a saved bone map.")
+        raise GentgError(
+            "bad_request",
+            f"The rig '{ob.name}' was not recognised.",
+            hint="Map its bones by hand in the Retarget panel, or load a saved bone map.",
+        )
     return found.mapping
 
 
@@ -123,22 +132,29 @@ def retarget_to_rig(
     source_mapping, mapping = source_mapping or _known(source_armature), mapping or _known(target)
     report = _report(source_armature, target, mapping, source_mapping)
     if not report.ok:
-        raise GentgError("bad_request", report.problems[0], hint="Correct the bone map in the Retarget panel.")
+        raise GentgError(
+            "bad_request", report.problems[0], hint="Correct the bone map in the Retarget panel."
+        )
     if settings.root_motion == "object" and target.parent is not None:
-        raise GentgError("bad_request", f"'{target.name}' is parented to '{target.parent.name}'.",
-                         hint="Put the root motion on the hips or a root bone, or clear the parent.")
+        raise GentgError(
+            "bad_request",
+            f"'{target.name}' is parented to '{target.parent.name}'.",
+            hint="Put the root motion on the hips or a root bone, or clear the parent.",
+        )
     motion, frames = read_motion(context, source_armature, source_mapping)
     if settings.mirror:
         motion = mirror_motion(motion)
     if contacts is not None:
         motion.contacts = np.asarray(contacts, bool)
         if motion.contacts.shape != (len(frames), 4):
-            raise GentgError("bad_request", f"The contacts have shape {motion.contacts.shape}, not {(len(frames), 4)}.")
+            raise GentgError(
+                "bad_request", f"The contacts have shape {motion.contacts.shape}, not {(len(frames), 4)}."
+            )
     warnings: list[str] = []
     _put_back(context, target)
     bones = read_bones(target)
-    switches, limbs = _controls(target, mapping)
-    rig = _control_rig(context, target, bones, mapping, switches, limbs, warnings)
+    switches, limbs = controls_of(target, mapping)
+    rig = measured_rig(context, target, bones, mapping, switches, limbs, warnings)
     solution = solve(motion, rig, mapping, settings.scale)
     feet, motion.contacts = _finish_pose(solution, motion, settings, warnings)
     place_ik(solution, limbs)
@@ -147,8 +163,19 @@ def retarget_to_rig(
     for name in still:  # an earlier pose of a root that now stands still would carry the motion away
         keys.rotation[name] = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(frames), 4))
         keys.location[name] = np.zeros((len(frames), 3))
+    held = held_keys(source_armature, frames)
     with Transaction() as made:
-        action = _write(target, keys, frames, switches, _stretchy(target, limbs), settings, source_armature, made)
+        action = _write(
+            target,
+            keys,
+            frames,
+            held,
+            switches,
+            stretchy_bones(target, limbs),
+            settings,
+            source_armature,
+            made,
+        )
         _write_contacts(target, action, motion.contacts, frames)
     _assign(target, action)
     if keys.object_location is not None:
@@ -156,7 +183,9 @@ def retarget_to_rig(
     target[SOURCE] = source_armature
     target[RECIPE] = json.dumps({"settings": asdict(settings), "map": mapping.to_json(),
                                  "source_map": source_mapping.to_json()})  # fmt: skip
-    result = RetargetResult(action, frames, report, solution.scale, feet, len(keys.rotation), None, None, warnings)
+    result = RetargetResult(
+        action, frames, report, solution.scale, feet, len(keys.rotation), None, None, warnings
+    )
     if settings.check:
         _check(context, target, solution, keys, frames, result)
     return result
@@ -171,8 +200,11 @@ def resolve_feet(context: bpy.types.Context, target: bpy.types.Object) -> Retarg
     require_target(target, metarig=True)
     source, recipe = target.get(SOURCE), target.get(RECIPE)
     if source is None or recipe is None:
-        raise GentgError("bad_request", f"'{target.name}' has no motion that GenTG retargeted.",
-                         hint="Retarget a captured motion to it first.")
+        raise GentgError(
+            "bad_request",
+            f"'{target.name}' has no motion that GenTG retargeted.",
+            hint="Retarget a captured motion to it first.",
+        )
     recipe = json.loads(recipe)
     settings = RetargetSettings(**{**recipe["settings"], "feet": True})
     mapping, source_mapping = Mapping.from_json(recipe["map"]), Mapping.from_json(recipe["source_map"])
@@ -196,76 +228,6 @@ def _put_back(context, ob: bpy.types.Object) -> None:
         context.view_layer.update()
 
 
-def _controls(ob: bpy.types.Object, mapping: Mapping) -> tuple[list[Switch], list[IkChain]]:
-    """Switches and IK controls of the map's preset that this rig has, sides written out."""
-    preset = PRESET.get(mapping.preset)
-    if preset is None:
-        return [], []
-    switches, limbs = [], []
-    for side, suffix in zip(preset.sides, (".L", ".R"), strict=True):
-        for s in preset.switches:
-            bone = ob.pose.bones.get(_same(ob, s.bone.replace("{s}", side)))
-            if bone is not None and s.name in bone:
-                switches.append(Switch(bone.name, s.name, s.value, s.ik_value))
-        for limb in preset.ik:
-            upper, lower = ("upper_arm", "forearm") if limb.end == "hand" else ("thigh", "shin")
-            names = [_same(ob, n.replace("{s}", side)) if n else "" for n in (limb.control, limb.pole, limb.toe)]
-            if names[0] not in ob.pose.bones or any(r + suffix not in mapping.bones for r in (upper, lower, limb.end)):
-                continue
-            up, hinge = _pole_axes(ob, names[1])
-            toe_role = "toe" + suffix if names[2] in ob.pose.bones and "toe" + suffix in mapping.bones else ""
-            limbs.append(IkChain(upper + suffix, lower + suffix, limb.end + suffix, names[0],
-                                 names[1] if names[1] in ob.pose.bones else "", toe_role,
-                                 names[2] if toe_role else "", up, hinge))  # fmt: skip
-    return list(dict.fromkeys(switches)), limbs
-
-
-def _pole_axes(ob: bpy.types.Object, pole: str) -> tuple[tuple | None, tuple | None]:
-    """From the IK constraint that seeks this pole: the upper bone's axis that turns to it, and the
-    lower bone's hinge, both in rest pose and armature space. (None, None) where there is none."""
-    for bone in ob.pose.bones:
-        for c in bone.constraints:
-            if c.type == "IK" and pole and c.pole_subtarget == pole and bone.parent is not None:
-                axes = bone.parent.bone.matrix_local.to_3x3()
-                up = axes @ Vector((math.cos(c.pole_angle), 0.0, math.sin(c.pole_angle)))
-                return tuple(up), tuple(bone.bone.matrix_local.to_3x3().col[0])
-    return None, None
-
-
-def _stretchy(ob: bpy.types.Object, limbs: list[IkChain]) -> list[str]:
-    """Bones of the limbs' IK chains that Blender's solver may stretch."""
-    poles = {limb.pole for limb in limbs if limb.pole}
-    found = []
-    for bone in ob.pose.bones:
-        if any(c.type == "IK" and c.pole_subtarget in poles for c in bone.constraints):
-            found += [b.name for b in (bone, bone.parent) if b is not None and b.ik_stretch > 0.0]
-    return found
-
-
-def _same(ob: bpy.types.Object, name: str) -> str:
-    """The bone of this name, in whatever case and with whatever separators the rig has it."""
-    if name in ob.pose.bones:
-        return name
-    short = squeeze(name)
-    return next((b.name for b in ob.pose.bones if squeeze(b.name) == short), name)
-
-
-def _control_rig(
-    context, ob: bpy.types.Object, bones: list[RigBone], mapping: Mapping, switches: list[Switch],
-    limbs: list[IkChain], warnings: list[str],
-) -> ControlRig:  # fmt: skip
-    wanted = mapping.used() + [n for limb in limbs for n in (limb.control, limb.pole, limb.toe) if n]
-    parents = None
-    if is_control_rig(ob, wanted):
-        measured = probe(context, ob, wanted, switches)
-        parents = measured.parents
-        ignored = {n for limb in limbs for n in (limb.control, limb.pole, limb.toe) if n}
-        for control, driver in measured.partial:
-            if control not in ignored and driver not in ignored:
-                warnings.append(f"{control} follows {driver} only in part: its constraints may pull it off the motion.")
-    return control_rig(bones, wanted, np.array(ob.matrix_world), parents, f"'{ob.name}'")
-
-
 def _finish_pose(
     solution: Solution, motion: SourceMotion, settings: RetargetSettings, warnings: list[str]
 ) -> tuple[FeetReport | None, np.ndarray]:
@@ -283,58 +245,53 @@ def _finish_pose(
     return feet, contacts
 
 
-def _write(ob, keys: Channels, frames: np.ndarray, switches: list[Switch], stretchy: list[str],
-           settings: RetargetSettings, source: bpy.types.Object, made: Transaction) -> bpy.types.Action:  # fmt: skip
+def _write(
+    ob: bpy.types.Object, keys: Channels, frames: np.ndarray, held: np.ndarray, switches: list[Switch],
+    stretchy: list[str], settings: RetargetSettings, source: bpy.types.Object, made: Transaction,
+) -> bpy.types.Action:  # fmt: skip
     action = made.own(bpy.data.actions.new(settings.name or f"{source.name} on {ob.name}"))
     bag = new_channels(action, ob)
 
+    kinds = np.where(held, _CONSTANT, _LINEAR)
+
     def curves(bone: str, channel: str, values: np.ndarray) -> None:
-        path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"].{channel}'
-        at = frames[:1] if not np.ptp(values, axis=0).any() else frames  # what stands still needs one key
-        for k in range(values.shape[1]):
-            write_curve(bag, path, k, bone, at, values[: len(at), k])
+        n = len(frames) if np.ptp(values, axis=0).any() else 1  # what stands still needs one key
+        write_bone(bag, bone, channel, frames[:n], values[:n], [kinds[:n]] * values.shape[1])
 
     for name, location in keys.location.items():
         curves(name, "location", location)
     for name, q in keys.rotation.items():
-        curves(name, *_in_mode(ob.pose.bones[name].rotation_mode, q))
+        mode = ob.pose.bones[name].rotation_mode
+        curves(name, rotation_channel(mode), rotation_values(mode, q))
     for s in switches:
         value = s.value if settings.controls == "FK" or s.ik_value is None else s.ik_value
-        path = f'pose.bones["{bpy.utils.escape_identifier(s.bone)}"]["{bpy.utils.escape_identifier(s.name)}"]'
+        path = bone_path(s.bone, "")[:-1] + f'["{bpy.utils.escape_identifier(s.name)}"]'
         write_curve(bag, path, 0, s.bone, frames[:1], np.array([value]), _CONSTANT)
     if settings.controls == "IK":
         # bones that the solver may stretch give way even to goals within reach: knees would drift
         for name in stretchy:
-            path = f'pose.bones["{bpy.utils.escape_identifier(name)}"].ik_stretch'
-            write_curve(bag, path, 0, name, frames[:1], np.zeros(1), _CONSTANT)
+            write_curve(bag, bone_path(name, "ik_stretch"), 0, name, frames[:1], np.zeros(1), _CONSTANT)
     if keys.object_location is not None:
-        _write_object(ob, bag, keys, frames)
+        _write_object(ob, bag, keys, frames, kinds)
     return action
 
 
-def _in_mode(mode: str, q: np.ndarray) -> tuple[str, np.ndarray]:
-    """Channel and values of a rotation in the mode that a bone or object has."""
-    if mode == "QUATERNION":
-        return "rotation_quaternion", q
-    if mode == "AXIS_ANGLE":
-        angle = 2.0 * np.arctan2(np.linalg.norm(q[:, 1:], axis=-1), q[:, 0])
-        length = np.linalg.norm(q[:, 1:], axis=-1, keepdims=True)
-        axis = np.where(length > 1e-9, q[:, 1:] / np.maximum(length, 1e-9), [0.0, 1.0, 0.0])
-        return "rotation_axis_angle", np.concatenate([angle[:, None], axis], axis=-1)
-    return "rotation_euler", quat_to_euler(q, mode)
-
-
-def _write_object(ob, bag, keys: Channels, frames: np.ndarray) -> None:
+def _write_object(ob, bag, keys: Channels, frames: np.ndarray, kinds: np.ndarray) -> None:
     """Root motion on the object: its own rotation and place, turned and carried along."""
-    for k in range(3):
-        write_curve(bag, "location", k, "Object Transforms", frames, keys.object_location[:, k])
     own = np.array(ob.matrix_world.to_quaternion(), float)
-    channel, values = _in_mode(ob.rotation_mode, quat_continuous(quat_multiply(keys.object_turn, own)))
-    for k in range(values.shape[1]):
-        write_curve(bag, channel, k, "Object Transforms", frames, values[:, k])
+    turn = quat_continuous(quat_multiply(keys.object_turn, own))
+    mode = ob.rotation_mode
+    for channel, values in (
+        ("location", keys.object_location),
+        (rotation_channel(mode), rotation_values(mode, turn)),
+    ):
+        for k in range(values.shape[1]):
+            write_curve(bag, channel, k, "Object Transforms", frames, values[:, k], kinds)
 
 
-def _write_contacts(ob: bpy.types.Object, action: bpy.types.Action, contacts: np.ndarray, frames: np.ndarray) -> None:
+def _write_contacts(
+    ob: bpy.types.Object, action: bpy.types.Action, contacts: np.ndarray, frames: np.ndarray
+) -> None:
     """The contacts as editable properties of the target, keyed where they change."""
     if ob.override_library is not None:
         return  # an override takes no new properties: there the source's are edited
@@ -346,25 +303,27 @@ def _write_contacts(ob: bpy.types.Object, action: bpy.types.Action, contacts: np
             ob.id_properties_ui(key).update(description="This part of the foot is planted on the floor")
         planted = contacts[:, column]
         change = np.concatenate([[True], planted[1:] != planted[:-1]])
-        write_curve(bag, f'["{key}"]', 0, "Contacts", frames[change], planted[change].astype(float), _CONSTANT)
+        write_curve(
+            bag, f'["{key}"]', 0, "Contacts", frames[change], planted[change].astype(float), _CONSTANT
+        )
 
 
 def _assign(ob: bpy.types.Object, action: bpy.types.Action) -> None:
     data = ob.animation_data
     if data is not None and data.action is not None and data.action.users <= 1:
-        data.action.use_fake_user = True  # the animator's earlier action is not lost with the file's next save
+        data.action.use_fake_user = True  # it is not lost with the next save
     use_action(ob, action)
 
 
-def _check(context, ob, solution: Solution, keys: Channels, frames: np.ndarray, result: RetargetResult) -> None:
+def _check(
+    context, ob, solution: Solution, keys: Channels, frames: np.ndarray, result: RetargetResult
+) -> None:
     """Compare the evaluated rig with what was solved, at a few frames."""
     rig, scene = solution.rig, context.scene
     before = scene.frame_current, scene.frame_subframe
     mapped = [i for role, chain in solution.body.chains.items() for i in chain
               if role != "root" and rig.names[i] in keys.rotation]  # fmt: skip
     turns, moves = [0.0], [0.0]
-    data = ob.animation_data
-    data_nla = data.use_nla
     try:
         for t in np.unique(np.linspace(0, len(frames) - 1, _CHECKED_FRAMES).round().astype(int)):
             frame = float(frames[t])
@@ -377,10 +336,11 @@ def _check(context, ob, solution: Solution, keys: Channels, frames: np.ndarray, 
                 if keys.object_turn is not None:
                     q = quat_multiply(keys.object_turn[t], q)
                     p = keys.object_location[t] + quat_rotate(keys.object_turn[t], p - rig.space.origin)
-                turns.append(float(rotation_angle(quat_multiply(quat_conjugate(q), solution.pose.rotation[t, i]))))
+                turns.append(
+                    float(rotation_angle(quat_multiply(quat_conjugate(q), solution.pose.rotation[t, i])))
+                )
                 moves.append(float(np.linalg.norm(p - solution.pose.head[t, i])))
     finally:
-        data.use_nla = data_nla
         scene.frame_set(before[0], subframe=before[1])
     result.error_degrees, result.error_metres = float(np.degrees(max(turns))), max(moves)
     if result.error_degrees > 1.0 or result.error_metres > 0.005:

@@ -150,5 +150,8 @@ def set_property(bone: bpy.types.PoseBone, name: str, value: float) -> None:
     elif isinstance(now, float):
         bone[name] = float(value)
     else:
-        raise GentgError("bad_request", f"The property {name} of {bone.name} is no number.",
-                         hint="Choose the bone map that belongs to this rig.")
+        raise GentgError(
+            "bad_request",
+            f"The property {name} of {bone.name} is no number.",
+            hint="Choose the bone map that belongs to this rig.",
+        )

@@ -16,6 +16,7 @@ from .action import CONTACT_PROPERTIES
 from .compat import channelbag
 
 _ROTATION = {"QUATERNION": ("rotation_quaternion", 4), "AXIS_ANGLE": ("rotation_axis_angle", 4)}
+_TRANSFORMS = ("location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle", "scale")
 _KINDS = {"MESH": "a mesh", "EMPTY": "an empty", "CAMERA": "a camera", "LIGHT": "a light", "CURVE": "a curve"}
 
 
@@ -46,17 +47,24 @@ def require_armature(ob: bpy.types.Object | None, what: str) -> None:
         hint = f"It is moved by the armature '{rig.name}': select that."
     elif ob.parent is not None and ob.parent.type == "ARMATURE":
         hint = f"Select its parent, the armature '{ob.parent.name}'."
-    raise GentgError("bad_request", f"'{ob.name}' is {_KINDS.get(ob.type, 'no armature')}, not an armature.", hint=hint)
+    raise GentgError(
+        "bad_request", f"'{ob.name}' is {_KINDS.get(ob.type, 'no armature')}, not an armature.", hint=hint
+    )
 
 
 def require_motion(ob: bpy.types.Object | None) -> None:
     """The source must be an armature that something moves. Raises GentgError."""
     require_armature(ob, "the source of the motion")
     data = ob.animation_data
-    if data is not None and (data.action is not None or any(not t.mute and t.strips for t in data.nla_tracks)):
+    if data is not None and (
+        data.action is not None or any(not t.mute and t.strips for t in data.nla_tracks)
+    ):
         return
-    raise GentgError("bad_request", f"'{ob.name}' has no animation.",
-                     hint="Select the armature that GenTG captured, or assign an action to this one.")
+    raise GentgError(
+        "bad_request",
+        f"'{ob.name}' has no animation.",
+        hint="Select the armature that GenTG captured, or assign an action to this one.",
+    )
 
 
 def require_target(ob: bpy.types.Object | None, source: bpy.types.Object | None = None, *,
@@ -64,13 +72,21 @@ def require_target(ob: bpy.types.Object | None, source: bpy.types.Object | None 
     """The target must be an armature that can be keyed, and not a metarig by mistake. Raises GentgError."""
     require_armature(ob, "the target rig")
     if source is not None and ob == source:
-        raise GentgError("bad_request", f"'{ob.name}' is both the source and the target.",
-                         hint="Select the captured armature and, as the active object, your own rig.")
+        raise GentgError(
+            "bad_request",
+            f"'{ob.name}' is both the source and the target.",
+            hint="Select the captured armature and, as the active object, your own rig.",
+        )
     if len(ob.data.bones) == 0:
-        raise GentgError("bad_request", f"The armature '{ob.name}' has no bones.", hint="Select your character's rig.")
+        raise GentgError(
+            "bad_request", f"The armature '{ob.name}' has no bones.", hint="Select your character's rig."
+        )
     if ob.library is not None:
-        raise GentgError("bad_request", f"'{ob.name}' is linked from another file and cannot be animated here.",
-                         hint="Use Object > Library Override > Make, then select the override.")
+        raise GentgError(
+            "bad_request",
+            f"'{ob.name}' is linked from another file and cannot be animated here.",
+            hint="Use Object > Library Override > Make, then select the override.",
+        )
     if is_metarig(ob) and not metarig:
         rigs = generated_rigs(ob)
         raise GentgError(
@@ -171,8 +187,11 @@ def key_frames(ob: bpy.types.Object) -> np.ndarray:
                 found += [np.arange(s.frame_start, s.frame_end + 0.5) for s in track.strips if not s.mute]
     frames = np.unique(np.round(np.concatenate(found), 4)) if found else np.zeros(0)
     if len(frames) == 0:
-        raise GentgError("bad_request", f"The animation of '{ob.name}' keys none of its bones.",
-                         hint="Select the armature that holds the captured motion.")
+        raise GentgError(
+            "bad_request",
+            f"The animation of '{ob.name}' keys none of its bones.",
+            hint="Select the armature that holds the captured motion.",
+        )
     return frames
 
 
@@ -190,13 +209,29 @@ def sample(curve: bpy.types.FCurve, frames: np.ndarray) -> np.ndarray:
     return np.array([curve.evaluate(float(f)) for f in frames])
 
 
+def held_keys(ob: bpy.types.Object, frames: np.ndarray) -> np.ndarray:
+    """(T,) True where the pose is held until the next key, as before a gap in a capture."""
+    held = np.zeros(len(frames), bool)
+    for curve in _curves(ob):
+        keys = _keys(curve)
+        if not curve.data_path.startswith("pose.bones[") or len(keys) != len(frames):
+            continue
+        if np.allclose(keys[:, 0], frames, atol=1e-3):
+            kinds = np.empty(len(keys), np.int32)
+            curve.keyframe_points.foreach_get("interpolation", kinds)
+            return kinds == 0
+    return held
+
+
 def read_contacts(ob: bpy.types.Object, frames: np.ndarray) -> np.ndarray | None:
     """(T, 4) bool from the armature's editable contact properties, or None where it has none."""
     by_path = {c.data_path: c for c in _curves(ob)}
     columns = [by_path.get(f'["{CONTACT_PROPERTIES[foot]}"]') for foot in FEET]
     if all(c is None for c in columns):
         return None
-    return np.stack([np.zeros(len(frames), bool) if c is None else sample(c, frames) > 0.5 for c in columns], -1)
+    return np.stack(
+        [np.zeros(len(frames), bool) if c is None else sample(c, frames) > 0.5 for c in columns], -1
+    )
 
 
 def _ancestors(ob: bpy.types.Object, names: list[str]) -> list[str]:
@@ -204,8 +239,11 @@ def _ancestors(ob: bpy.types.Object, names: list[str]) -> list[str]:
     for name in names:
         bone = ob.pose.bones.get(name)
         if bone is None:
-            raise GentgError("bad_request", f"'{ob.name}' has no bone named {name}.",
-                             hint="Choose the bone map of this rig, or correct it.")
+            raise GentgError(
+                "bad_request",
+                f"'{ob.name}' has no bone named {name}.",
+                hint="Choose the bone map of this rig, or correct it.",
+            )
         while bone is not None and bone.name not in found:
             found[bone.name] = None
             bone = bone.parent
@@ -217,8 +255,10 @@ def _is_plain(ob: bpy.types.Object, names: list[str]) -> bool:
     data = ob.animation_data
     if data.action is None or (data.use_nla and any(not t.mute and t.strips for t in data.nla_tracks)):
         return False
-    if data.drivers or ob.constraints or ob.parent is not None or data.action_blend_type != "REPLACE":
+    if ob.constraints or ob.parent is not None or data.action_blend_type != "REPLACE":
         return False
+    if any(d.data_path.rpartition(".")[2] in _TRANSFORMS for d in data.drivers):
+        return False  # drivers of colours and the like move nothing
     closure = set(_ancestors(ob, names))
     if any(not c.mute for n in closure for c in ob.pose.bones[n].constraints):
         return False
@@ -226,11 +266,13 @@ def _is_plain(ob: bpy.types.Object, names: list[str]) -> bool:
         return False
     for curve in _curves(ob):
         path = curve.data_path
-        if path in ("location", "rotation_euler", "rotation_quaternion", "scale", "rotation_axis_angle"):
+        if path in _TRANSFORMS:
             return False
         if path.endswith("].scale") and not np.allclose(_keys(curve)[:, 1], 1.0, atol=1e-4):
             return False
-    if any((ob.pose.bones[n].scale - ob.pose.bones[n].scale.__class__((1, 1, 1))).length > 1e-4 for n in closure):
+    if any(
+        (ob.pose.bones[n].scale - ob.pose.bones[n].scale.__class__((1, 1, 1))).length > 1e-4 for n in closure
+    ):
         return False
     scale = np.array(ob.matrix_world.to_scale())
     return bool(np.allclose(scale, scale.mean(), rtol=1e-4))
@@ -252,7 +294,9 @@ def _body(ob: bpy.types.Object, bones: list[RigBone], mapping: Mapping, names: l
     )  # fmt: skip
 
 
-def _from_curves(ob, bones: list[RigBone], mapping: Mapping, frames: np.ndarray, times: np.ndarray) -> SourceMotion:
+def _from_curves(
+    ob, bones: list[RigBone], mapping: Mapping, frames: np.ndarray, times: np.ndarray
+) -> SourceMotion:
     rig = control_rig(bones, _ancestors(ob, mapping.used()), np.array(ob.matrix_world), name=f"'{ob.name}'")
     by_path = {(c.data_path, c.array_index): c for c in _curves(ob)}
     local, location = {}, {}
@@ -264,7 +308,11 @@ def _from_curves(ob, bones: list[RigBone], mapping: Mapping, frames: np.ndarray,
             now = getattr(bone, channel)
             curves = [by_path.get((prefix + channel, k)) for k in range(size)]
             return np.stack(
-                [np.full(len(frames), now[k]) if c is None else sample(c, frames) for k, c in enumerate(curves)], -1
+                [
+                    np.full(len(frames), now[k]) if c is None else sample(c, frames)
+                    for k, c in enumerate(curves)
+                ],
+                -1,
             )
 
         channel, size = _ROTATION.get(bone.rotation_mode, ("rotation_euler", 3))
@@ -276,7 +324,9 @@ def _from_curves(ob, bones: list[RigBone], mapping: Mapping, frames: np.ndarray,
     return SourceMotion(_body(ob, bones, mapping, mapping.used()), head[:, keep], rotation[:, keep], times)
 
 
-def _from_evaluation(context, ob, bones, mapping: Mapping, frames: np.ndarray, times: np.ndarray) -> SourceMotion:
+def _from_evaluation(
+    context, ob, bones, mapping: Mapping, frames: np.ndarray, times: np.ndarray
+) -> SourceMotion:
     scene, names = context.scene, mapping.used()
     _ancestors(ob, names)  # complains of bones that are not there
     body = _body(ob, bones, mapping, names)

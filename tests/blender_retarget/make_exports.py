@@ -1,6 +1,6 @@
 """Run by a Python or Blender that has bpy: export a walk by every preset, with the truth beside it.
 
-    python tests/blender_retarget/make_exports.py FOLDER
+python tests/blender_retarget/make_exports.py FOLDER
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def main(folder: Path) -> None:
              "rest": [list(ob.matrix_world @ b.head_local) for b in ob.data.bones],
              "top": max((ob.matrix_world @ b.tail_local).z for b in ob.data.bones), "files": {}}  # fmt: skip
     for preset in export_presets():
-        path = export_armature(bpy.context, ob, folder / (preset.key + preset.suffix), preset.key, (first, last))
+        path = export_armature(
+            bpy.context, ob, folder / (preset.key + preset.suffix), preset.key, (first, last)
+        )
         truth["files"][preset.key] = path.name
     (folder / "truth.json").write_text(json.dumps(truth))
 

@@ -21,8 +21,12 @@ def source_motion(seconds: float = 2.0, seed: int = 3, stride: bool = False) -> 
 
     c = striding(seconds, seed=seed) if stride else walking(seconds, seed=seed)
     heads, _, matrices = forward(c.rest_head, c.rest_tail, c.rest_rotation, c.local_rotation, c.root)
-    body = Body({b: (i,) for i, b in enumerate(BONES)}, c.rest_head, c.rest_tail, c.rest_rotation, np.zeros(3))
-    return SourceMotion(body, heads, matrix_to_quat(matrices), np.asarray(c.timestamps), np.asarray(c.contacts))
+    body = Body(
+        {b: (i,) for i, b in enumerate(BONES)}, c.rest_head, c.rest_tail, c.rest_rotation, np.zeros(3)
+    )
+    return SourceMotion(
+        body, heads, matrix_to_quat(matrices), np.asarray(c.timestamps), np.asarray(c.contacts)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,9 @@ def make_rig(
     `unit` scales it: the object's matrix has to undo both. Roles in `drop` are left out.
     """
     points = joints(height, arm_angle)
-    chains = {r: tuple(n.split("|")[0] for n in c) for r, c in PRESET[preset].chains().items() if r not in drop}
+    chains = {
+        r: tuple(n.split("|")[0] for n in c) for r, c in PRESET[preset].chains().items() if r not in drop
+    }
     rng = np.random.default_rng(seed)
     bones: list[RigBone] = []
     first = None
@@ -64,7 +66,11 @@ def make_rig(
 
     def add(name, parent, a, b):
         a, b = R @ np.asarray(a, float), R @ np.asarray(b, float)
-        helper = np.array([0.0, 0.0, 1.0]) if abs((b - a)[2]) < 0.9 * np.linalg.norm(b - a) else np.array([0.0, 1.0, 0])
+        helper = (
+            np.array([0.0, 0.0, 1.0])
+            if abs((b - a)[2]) < 0.9 * np.linalg.norm(b - a)
+            else np.array([0.0, 1.0, 0])
+        )
         q = matrix_to_quat(basis_from(b - a, helper))
         if seed is not None:
             q = quat_multiply(q, quat_from_axis_angle(np.array([0.0, 1.0, 0.0]), rng.uniform(-np.pi, np.pi)))
@@ -98,7 +104,9 @@ def make_rig(
     return bones, chains
 
 
-def forward_matrices(bones: list[RigBone], rotation: dict, location: dict, frames: int) -> dict[str, np.ndarray]:
+def forward_matrices(
+    bones: list[RigBone], rotation: dict, location: dict, frames: int
+) -> dict[str, np.ndarray]:
     """Name -> posed matrix (T, 4, 4) in armature space, from matrix_basis rotations and locations."""
     rest, posed = {}, {}
     for b in bones:

@@ -43,7 +43,11 @@ def _foot(t: np.ndarray, offset: float, ankle: np.ndarray, heel: np.ndarray, bal
     blend = s * s * (3 - 2 * s)
     next_pitch, next_at = stance(np.zeros_like(u))
     next_at = next_at + place(step + 1)
-    at = np.where(swing[:, None], at + blend[:, None] * (next_at - at) + (0.1 * np.sin(np.pi * s))[:, None] * [0, 0, 1], at)
+    at = np.where(
+        swing[:, None],
+        at + blend[:, None] * (next_at - at) + (0.1 * np.sin(np.pi * s))[:, None] * [0, 0, 1],
+        at,
+    )
     pitch = np.where(swing, pitch + blend * (next_pitch - pitch), pitch)
     return at, pitch, np.stack([u <= FLAT, (u >= STRIKE) & (u <= STANCE)], axis=-1)
 
@@ -71,10 +75,14 @@ def striding(seconds: float = 4.0, fps: float = 30.0, seed: int = 0) -> Capture:
         turn[:, foot] = _turn_x(pitch)
         turn[:, toe] = np.where(held[:, 1:], quat_identity(len(t)), _turn_x(pitch))
         sign = 1.0 if n == 0 else -1.0
-        down = quat_from_axis_angle(np.broadcast_to([0.0, 1.0, 0.0], (len(t), 3)), np.full(len(t), sign * 1.2))
+        down = quat_from_axis_angle(
+            np.broadcast_to([0.0, 1.0, 0.0], (len(t), 3)), np.full(len(t), sign * 1.2)
+        )
         swing = _turn_x(-sign * 0.4 * np.sin(phase))
         for bone, bend in (("upper_arm", 0.0), ("forearm", -0.5), ("hand", -0.5)):
-            turn[:, BONE_INDEX[bone + side]] = quat_multiply(quat_multiply(_turn_x(np.full(len(t), bend)), swing), down)
+            turn[:, BONE_INDEX[bone + side]] = quat_multiply(
+                quat_multiply(_turn_x(np.full(len(t), bend)), swing), down
+            )
     posed = quat_multiply(turn, np.broadcast_to(rest, turn.shape))
     capture.local_rotation = local_rotations(rest, BONE_PARENTS, posed)
     capture.root, capture.contacts = hips, contacts

@@ -106,7 +106,9 @@ def test_loops_close():
     q = loop_rotations(turns(0.4 * t), t, 0.5)
     assert abs(np.sum(q[0] * q[-1])) == pytest.approx(1.0, abs=1e-12)
     assert np.allclose(q[:40], turns(0.4 * t)[:40])
-    v = loop_vectors(np.stack([0.1 * t, -1.0 * t, 0.2 * t], -1), t, 0.5, free=np.array([[1.0, 0, 0], [0, 1.0, 0]]))
+    v = loop_vectors(
+        np.stack([0.1 * t, -1.0 * t, 0.2 * t], -1), t, 0.5, free=np.array([[1.0, 0, 0], [0, 1.0, 0]])
+    )
     assert v[-1, 2] == pytest.approx(0.0) and v[-1, 1] == pytest.approx(-2.0)
 
 
@@ -146,5 +148,9 @@ def test_euler_angles_are_continuous_through_full_turns_and_gimbal_lock(order):
 
 
 def test_rotation_modes():
-    assert np.allclose(basis_rotation("AXIS_ANGLE", np.array([[0.6, 0.0, 2.0, 0.0]])), turns(np.array([0.6]), (0, 1.0, 0)))
-    assert np.allclose(basis_rotation("QUATERNION", np.array([[2.0, 0, 0, 0], [0, 0, 0, 0]])), [[1, 0, 0, 0]] * 2)
+    assert np.allclose(
+        basis_rotation("AXIS_ANGLE", np.array([[0.6, 0.0, 2.0, 0.0]])), turns(np.array([0.6]), (0, 1.0, 0))
+    )
+    assert np.allclose(
+        basis_rotation("QUATERNION", np.array([[2.0, 0, 0, 0], [0, 0, 0, 0]])), [[1, 0, 0, 0]] * 2
+    )

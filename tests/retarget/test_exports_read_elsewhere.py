@@ -20,13 +20,17 @@ from scipy.spatial.transform import Rotation
 MAKER = Path(__file__).resolve().parents[1] / "blender_retarget" / "make_exports.py"
 FRAMES, FPS = 60, 30.0
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="the bpy module is not installed")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("bpy") is None, reason="the bpy module is not installed"
+)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
-    run = subprocess.run([sys.executable, str(MAKER), str(folder)], capture_output=True, text=True, timeout=300)
+    run = subprocess.run(
+        [sys.executable, str(MAKER), str(folder)], capture_output=True, text=True, timeout=300
+    )
     assert run.returncode == 0 and (folder / "truth.json").exists(), run.stdout + run.stderr
     return folder, json.loads((folder / "truth.json").read_text())
 
@@ -66,7 +70,9 @@ def read_by_assimp(path, tmp_path, unit):
     if tool is None:
         pytest.skip("assimp is not installed (Debian: assimp-utils)")
     text = tmp_path / "scene.json"
-    subprocess.run([tool, "export", str(path), str(text), "-fassjson"], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [tool, "export", str(path), str(text), "-fassjson"], check=True, capture_output=True, timeout=120
+    )
     scene = json.loads(text.read_text())
     names, parents, rest = [], [], []
 
@@ -176,7 +182,8 @@ def test_gltf_by_pygltflib(exported):
             assert np.ptp(out, axis=0).max() < 1e-6  # something that stands still
             tracks[channel.target.path][order.index(channel.target.node)] = np.repeat(out[:1], FRAMES, 0)
     local = np.stack(
-        [compose(t, r[:, [3, 0, 1, 2]], s) for t, r, s in zip(*(tracks[k] for k in tracks), strict=True)], axis=1
+        [compose(t, r[:, [3, 0, 1, 2]], s) for t, r, s in zip(*(tracks[k] for k in tracks), strict=True)],
+        axis=1,
     )
     heads = worlds(nodes, parents, local)[:, :, :3, 3]
     check(heads, truth, [n.name for n in nodes], duration)

@@ -74,12 +74,16 @@ def test_a_rig_without_toes_and_shoulders_is_still_known():
     assert found.preset == "mixamo" and found.mapping.bones == chains
 
 
-@pytest.mark.parametrize("case", [("unreal_5", 1.8, 0.0, None), ("mixamo", 1.2, 0.9, 4), ("makehuman", 2.1, 0.5, 8)])
+@pytest.mark.parametrize(
+    "case", [("unreal_5", 1.8, 0.0, None), ("mixamo", 1.2, 0.9, 4), ("makehuman", 2.1, 0.5, 8)]
+)
 @pytest.mark.parametrize("turn", [(1.0, 0, 0, 0), (0.5**0.5, 0.5**0.5, 0, 0), (0.5**0.5, 0, 0, 0.5**0.5)])
 def test_unknown_names_are_mapped_by_structure(case, turn):
     key, height, arms, seed = case
     bones, chains = make_rig(key, height, arms, seed, turn=turn)
-    bones, names = rename(bones, lambda n, table={b.name: f"joint{i * 7 % 101}" for i, b in enumerate(bones)}: table[n])
+    bones, names = rename(
+        bones, lambda n, table={b.name: f"joint{i * 7 % 101}" for i, b in enumerate(bones)}: table[n]
+    )
     found = recognise(bones)
     assert found.method == "structure"
     want = renamed(chains, names)
@@ -90,7 +94,10 @@ def test_unknown_names_are_mapped_by_structure(case, turn):
 
 
 def test_things_that_are_no_body_are_not_recognised():
-    tail = [RigBone(f"b{i}", f"b{i - 1}" if i else None, (0, 0, i), (0, 0, i + 1), (1, 0, 0, 0)) for i in range(12)]
+    tail = [
+        RigBone(f"b{i}", f"b{i - 1}" if i else None, (0, 0, i), (0, 0, i + 1), (1, 0, 0, 0))
+        for i in range(12)
+    ]
     found = recognise(tail)
     assert found.method == "none" and not found.mapping.bones
     assert recognise([]).method == "none"

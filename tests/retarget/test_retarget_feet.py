@@ -72,7 +72,7 @@ def test_without_contacts_the_motion_is_left_alone(stride):
 
 def test_knees_bend_forward_and_lengths_stay(stride):
     solution, _, bones, chains, _, points = planted(stride, "mixamo", 1.1)
-    for side, letter in (("Left", ".L"), ("Right", ".R")):
+    for side in ("Left", "Right"):
         hip, knee, ankle = (points[n][0] for n in (f"{side}UpLeg", f"{side}Leg", f"{side}Foot"))
         line = (ankle - hip) / np.linalg.norm(ankle - hip, axis=-1, keepdims=True)
         bend = (knee - hip) - np.sum((knee - hip) * line, axis=-1, keepdims=True) * line
@@ -93,7 +93,9 @@ def test_hips_come_down_for_short_legs_and_smoothly(stride):
 
 
 def test_contacts_high_above_the_floor_stay_there(stride):
-    lifted = type(stride)(stride.body, stride.head + [0, 0, 0.4], stride.rotation, stride.times, stride.contacts)
+    lifted = type(stride)(
+        stride.body, stride.head + [0, 0, 0.4], stride.rotation, stride.times, stride.contacts
+    )
     _, _, bones, chains, posed, _ = planted(lifted)
     heel = foot_points(bones, chains, posed, ".L")[0]
     a, b = max(runs(stride.contacts[:, 0]), key=lambda r: r[1] - r[0])

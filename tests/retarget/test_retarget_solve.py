@@ -18,7 +18,9 @@ LIMBS = [f"{p}.{s}" for p in ("upper_arm", "forearm", "thigh", "shin") for s in 
 
 def matrix(scale=1.0, euler=(0, 0, 0), at=(0, 0, 0), stretch=(1, 1, 1)) -> np.ndarray:
     m = np.eye(4)
-    m[:3, :3] = Rotation.from_euler("xyz", euler, degrees=True).as_matrix() @ np.diag(np.multiply(scale, stretch))
+    m[:3, :3] = Rotation.from_euler("xyz", euler, degrees=True).as_matrix() @ np.diag(
+        np.multiply(scale, stretch)
+    )
     m[:3, 3] = at
     return m
 
@@ -99,7 +101,10 @@ def test_rest_pose_onto_its_own_rest_pose_is_identity(walk):
     bones, chains = make_rig("unreal_4", 1.6, 0.0, seed=9)
     _, keys, points = run(still, bones, chains, np.eye(4))
     for b in bones:
-        if b.name in chains["spine"] + chains["chest"] + chains["head"] + chains["foot.L"] + chains["shoulder.R"]:
+        if (
+            b.name
+            in chains["spine"] + chains["chest"] + chains["head"] + chains["foot.L"] + chains["shoulder.R"]
+        ):
             turn = 2 * np.degrees(np.arccos(min(1.0, abs(keys.rotation[b.name][0, 0]))))
             assert turn < 12.0, (b.name, turn)  # feet may turn about the vertical to line up
         if b.name in chains["spine"] + chains["head"]:
@@ -128,7 +133,9 @@ def test_twist_is_carried_over(walk):
     for role in ("forearm.L", "hand.L"):
         i = walk.body.chains[role][0]
         axis = walk.body.direction("forearm.L")
-        rotation[:, i] = quat_multiply(quat_from_axis_angle(np.broadcast_to(axis, (frames, 3)), twist), rotation[:, i])
+        rotation[:, i] = quat_multiply(
+            quat_from_axis_angle(np.broadcast_to(axis, (frames, 3)), twist), rotation[:, i]
+        )
     source = type(walk)(walk.body, head, rotation, np.arange(frames) / 30)
     bones, chains = make_rig("makehuman", 1.8, 0.6, seed=4)
     mapping = Mapping(chains)
@@ -169,7 +176,9 @@ def test_root_motion_leaves_the_pose_where_it_was(walk, root):
     if root == "object":
         turn = Rotation.from_quat(keys.object_turn[:, [1, 2, 3, 0]]).as_matrix()
         for name, pair in moved.items():
-            moved[name] = tuple(np.einsum("tij,tj->ti", turn, p - m[:3, 3]) + keys.object_location for p in pair)
+            moved[name] = tuple(
+                np.einsum("tij,tj->ti", turn, p - m[:3, 3]) + keys.object_location for p in pair
+            )
         assert np.ptp(keys.object_location[:, 2]) == 0.0
     else:
         assert np.ptp(moved["root"][0][:, 2]) < 1e-9

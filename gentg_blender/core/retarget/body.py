@@ -42,8 +42,11 @@ class Space:
         linear = matrix[:3, :3]
         determinant = np.linalg.det(linear)
         if determinant <= 1e-12:
-            raise GentgError("bad_request", f"The object {name} is mirrored or scaled to nothing.",
-                             hint="Apply its scale (Object > Apply > Scale) and try again.")
+            raise GentgError(
+                "bad_request",
+                f"The object {name} is mirrored or scaled to nothing.",
+                hint="Apply its scale (Object > Apply > Scale) and try again.",
+            )
         u, _, vt = np.linalg.svd(linear)
         polar = u @ vt
         scale = float(np.cbrt(determinant))
@@ -68,7 +71,11 @@ class Body:
     def __init__(self, chains: dict[str, tuple[int, ...]], head: np.ndarray, tail: np.ndarray,
                  rotation: np.ndarray, origin: np.ndarray):  # fmt: skip
         self.chains, self.origin = chains, np.asarray(origin, float)
-        self.head, self.tail, self.rotation = np.asarray(head, float), np.asarray(tail, float), np.asarray(rotation, float)
+        self.head, self.tail, self.rotation = (
+            np.asarray(head, float),
+            np.asarray(tail, float),
+            np.asarray(rotation, float),
+        )
         self.up = self._up()
         self.frame = self._frame()  # (4,) turns x = left, y = up, z = forward into this rig's own
 
@@ -134,6 +141,15 @@ class Body:
         lowest = float(min(low))
         return 0.0 if abs(lowest) < 0.1 * max(self.limb_length("thigh", "shin"), 1e-9) else lowest
 
+    def sole(self, side: str) -> np.ndarray:
+        """(2, 3) from the ankle of the rest foot to its heel and its ball, both on the floor. Rigs
+        seldom have a heel bone: it is taken to lie behind the ankle by 0.3 of the way to the ball."""
+        ankle = self.start("foot" + side)
+        along = self.end("foot" + side) - ankle
+        along = along - (along @ self.up) * self.up
+        down = (float(self.height(ankle)) - self.floor) * self.up
+        return np.stack([-0.3 * along - down, along - down])
+
     def limb_length(self, *roles: str) -> float:
         """Summed length of parts, mean of both sides; 0 where they are missing."""
         sums = [sum(float(np.linalg.norm(self.end(r + s) - self.start(r + s))) for r in roles)
@@ -184,7 +200,10 @@ class ControlRig:
         return self.names.index(name)
 
     def body(self, mapping: Mapping) -> Body:
-        chains = {role: tuple(self.index(n) for n in chain if n in self.names) for role, chain in mapping.bones.items()}
+        chains = {
+            role: tuple(self.index(n) for n in chain if n in self.names)
+            for role, chain in mapping.bones.items()
+        }
         chains = {role: chain for role, chain in chains.items() if chain}
         return Body(chains, self.head, self.tail, self.rotation, self.space.origin)
 
@@ -202,13 +221,14 @@ class ControlRig:
                 head[:, i] = head[:, p] + quat_rotate(rotation[:, p], offset)
         return head
 
-    def posed(self, local: dict[int, np.ndarray], location: dict[int, np.ndarray], frames: int) -> tuple[
-        np.ndarray, np.ndarray]:
+    def posed(
+        self, local: dict[int, np.ndarray], location: dict[int, np.ndarray], frames: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rotations (T, N, 4) and heads (T, N, 3) from `matrix_basis` rotations (T, 4) and
         locations (T, 3) of the controls that have any."""
         rotation = np.empty((frames, len(self.names), 4))
         head = np.empty((frames, len(self.names), 3))
-        for i, p in enumerate(self.parents):
+        for i in range(len(self.names)):
             rest = self.unposed(rotation, i)
             rotation[:, i] = quat_multiply(rest, local[i]) if i in local else rest
             unmoved, axes = self._unmoved(rotation, head, i)
@@ -259,8 +279,11 @@ def control_rig(
     by_name = {b.name: b for b in bones}
     wanted_set = set(wanted)
     if lost := wanted_set - set(by_name):
-        raise GentgError("bad_request", f"The rig has no bone named {', '.join(sorted(lost))}.",
-                         hint="Choose the bone map of this rig, or correct it.")
+        raise GentgError(
+            "bad_request",
+            f"The rig has no bone named {', '.join(sorted(lost))}.",
+            hint="Choose the bone map of this rig, or correct it.",
+        )
 
     def follows(bone: RigBone) -> tuple[str | None, str | None]:
         if parents is not None and bone.name in parents:

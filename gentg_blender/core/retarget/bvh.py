@@ -26,6 +26,7 @@ def write_bvh(
     (N, 4), head (T, N, 3), rotation (T, N, 4) in Blender's world, metres; frame_time in seconds;
     `unit` is what one metre becomes. Bones are taken to be rigid: only the root has a location.
     """
+
     def up(points: np.ndarray) -> np.ndarray:
         return unit * quat_rotate(_TO_Y_UP, points)
 

@@ -15,7 +15,7 @@ from ..rotations import (
     rotation_angle,
 )
 from ..skeleton import mirror_name
-from .body import Z, Body, SourceMotion
+from .body import Body, SourceMotion, Z
 from .keys import smooth
 
 # Parts of the body that take a smoothing strength of their own -> the roles in them.
@@ -55,7 +55,9 @@ def _between(values: np.ndarray, kept: np.ndarray, times: np.ndarray) -> np.ndar
     return np.stack([np.interp(times, times[kept], values[kept, k]) for k in range(values.shape[1])], axis=-1)
 
 
-def reduce_keys(values: np.ndarray, times: np.ndarray, bound: float, *, rotations: bool = False) -> np.ndarray:
+def reduce_keys(
+    values: np.ndarray, times: np.ndarray, bound: float, *, rotations: bool = False
+) -> np.ndarray:
     """Indices of the keys to keep so that linear interpolation stays within `bound` everywhere.
 
     values (T, n); `bound` in radians for rotations (T, 4), else in the values' own unit. Splits
@@ -121,7 +123,9 @@ def loop_rotations(q: np.ndarray, times: np.ndarray, seconds: float) -> np.ndarr
     )  # fmt: skip
 
 
-def loop_vectors(v: np.ndarray, times: np.ndarray, seconds: float, *, free: np.ndarray | None = None) -> np.ndarray:
+def loop_vectors(
+    v: np.ndarray, times: np.ndarray, seconds: float, *, free: np.ndarray | None = None
+) -> np.ndarray:
     """The same for vectors (T, 3); along the directions in `free` (n, 3) the travel is kept, so
     that a walk repeats where it has come to."""
     miss = v[0] - v[-1]

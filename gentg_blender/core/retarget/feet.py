@@ -21,7 +21,7 @@ from ..rotations import (
     quat_rotate,
     rotation_angle,
 )
-from .body import Z, SourceMotion
+from .body import SourceMotion, Z
 from .solve import Pose, Solution, move_hips
 
 HEEL, BALL = 0, 1
@@ -72,9 +72,11 @@ def plant_feet(solution: Solution, contacts: np.ndarray, times: np.ndarray,
     feet: dict[str, _Foot] = {}
     for n, side in enumerate((".L", ".R")):
         if all(r + side in body.chains for r in ("thigh", "shin", "foot")):
-            feet[side] = _foot(solution, side, contacts[:, 2 * n: 2 * n + 2], floor)
+            feet[side] = _foot(solution, side, contacts[:, 2 * n : 2 * n + 2])
         else:
-            report.notes.append(f"The leg {side} is not mapped from thigh to foot: its contacts are not held.")
+            report.notes.append(
+                f"The leg {side} is not mapped from thigh to foot: its contacts are not held."
+            )
     for foot in feet.values():
         _hold(foot, times, floor, settings, _STEP_HEIGHT * max(body.leg_length, 1e-6))
         _keep_above(foot, floor)
@@ -93,8 +95,12 @@ def plant_feet(solution: Solution, contacts: np.ndarray, times: np.ndarray,
 
 def reach_ankle(solution: Solution, side: str, target: np.ndarray) -> np.ndarray:
     """Bend one leg so that its ankle comes to `target` (T, 3); metres (T,) by which it fails."""
-    return reach(solution, ("thigh" + side, "shin" + side, "foot" + side), target,
-                 quat_rotate(_turn(solution, "hips"), _front(solution)))
+    return reach(
+        solution,
+        ("thigh" + side, "shin" + side, "foot" + side),
+        target,
+        quat_rotate(_turn(solution, "hips"), _front(solution)),
+    )
 
 
 def reach_wrist(solution: Solution, side: str, target: np.ndarray) -> np.ndarray:
@@ -103,7 +109,9 @@ def reach_wrist(solution: Solution, side: str, target: np.ndarray) -> np.ndarray
     return reach(solution, roles, target, -quat_rotate(_turn(solution, "hips"), _front(solution)))
 
 
-def reach(solution: Solution, roles: tuple[str, str, str], target: np.ndarray, pole: np.ndarray) -> np.ndarray:
+def reach(
+    solution: Solution, roles: tuple[str, str, str], target: np.ndarray, pole: np.ndarray
+) -> np.ndarray:
     """Two-bone IK on parts of the target; all bones of a part's chain turn alike, so that the end
     keeps its own rotation and the parts in between their twist."""
     pose, chains = solution.pose, solution.body.chains
@@ -131,20 +139,19 @@ def _turn(solution: Solution, role: str) -> np.ndarray:
     return quat_multiply(solution.pose.rotation[:, i], quat_conjugate(solution.rig.rotation[i]))
 
 
-def _foot(solution: Solution, side: str, held: np.ndarray, floor: float) -> _Foot:
+def _foot(solution: Solution, side: str, held: np.ndarray) -> _Foot:
     body, pose = solution.body, solution.pose
-    ankle, ball = body.start("foot" + side), body.end("foot" + side)
-    along = ball - ankle
-    along = along - (along @ body.up) * body.up
-    lift = body.height(ankle) - body.floor
-    heel_offset = -0.3 * along - lift * body.up
-    ball_offset = along - lift * body.up
+    offset = body.sole(side)
     held = np.asarray(held, bool).copy()
     return _Foot(
-        pose.head[:, body.chains["foot" + side][0]].copy(), _turn(solution, "foot" + side),
-        np.stack([heel_offset, ball_offset]), held, held.all(axis=1),
-        normalize(quat_rotate(solution.align, along)), solution.align,
-    )  # fmt: skip
+        ankle=pose.head[:, body.chains["foot" + side][0]].copy(),
+        turn=_turn(solution, "foot" + side),
+        offset=offset,
+        held=held,
+        flat=held.all(axis=1),
+        heading=normalize(quat_rotate(solution.align, offset[BALL] - offset[HEEL])),
+        align=solution.align,
+    )
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:
@@ -179,7 +186,9 @@ def _flat_turn(foot: _Foot, turn: np.ndarray) -> np.ndarray:
     return quat_multiply(quat_from_axis_angle(Z, angle), foot.align)
 
 
-def _anchors(points: np.ndarray, held: np.ndarray, floor: float, settings: FeetSettings, step: float) -> np.ndarray:
+def _anchors(
+    points: np.ndarray, held: np.ndarray, floor: float, settings: FeetSettings, step: float
+) -> np.ndarray:
     """Place (T, 3) of a contact: the mean over its stretch, brought down to the floor."""
     out = points.copy()
     for start, stop in runs(held):
@@ -198,7 +207,7 @@ def _join(foot: _Foot, anchors: list[np.ndarray]) -> None:
     """
     settled = [np.zeros(len(foot.flat), bool), np.zeros(len(foot.flat), bool)]
     spans = [{f: (a, b) for a, b in runs(foot.held[:, p]) for f in range(a, b)} for p in (HEEL, BALL)]
-    for start, stop in runs(foot.flat):
+    for start, _ in runs(foot.flat):
         arm = [quat_rotate(foot.turn[start], foot.offset[p]) for p in (HEEL, BALL)]
         fixed = [p for p in (HEEL, BALL) if settled[p][start]]
         if fixed:
@@ -213,7 +222,9 @@ def _join(foot: _Foot, anchors: list[np.ndarray]) -> None:
             settled[p][a:b] = True
 
 
-def _weights(held: np.ndarray, times: np.ndarray, blend: float) -> list[tuple[slice, int, int, np.ndarray, np.ndarray]]:
+def _weights(
+    held: np.ndarray, times: np.ndarray, blend: float
+) -> list[tuple[slice, int, int, np.ndarray, np.ndarray]]:
     """Gaps between held frames: (frames, last held before or -1, first held after or -1, weight of
     each). A short gap passes from one to the other; in a long one both fade out."""
     out = []
@@ -283,7 +294,9 @@ def _keep_above(foot: _Foot, floor: float) -> None:
     foot.ankle[free, 2] += np.maximum(floor - lowest[free], 0.0)
 
 
-def _hip_drop(solution: Solution, feet: dict[str, _Foot], planted: dict[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+def _hip_drop(
+    solution: Solution, feet: dict[str, _Foot], planted: dict[str, np.ndarray], times: np.ndarray
+) -> np.ndarray:
     """Metres (T,) to lower the hips by so that every planted ankle can be reached, smooth in time."""
     body, pose = solution.body, solution.pose
     need = np.zeros(len(times))
@@ -314,7 +327,10 @@ def _set_foot(solution: Solution, side: str, foot: _Foot, times: np.ndarray, ble
     if "toe" + side not in chains:
         return
     toes = chains["toe" + side]
-    wanted = [quat_multiply(change, quat_multiply(pose.rotation[:, i], quat_conjugate(rig.rotation[i]))) for i in toes]
+    wanted = [
+        quat_multiply(change, quat_multiply(pose.rotation[:, i], quat_conjugate(rig.rotation[i])))
+        for i in toes
+    ]
     # a planted ball keeps the toes flat on the floor while the heel comes up
     flat = foot.turn.copy()
     for start, stop in runs(foot.held[:, BALL]):
@@ -341,13 +357,7 @@ def detect_contacts(source: SourceMotion, speed: float = 0.25, height: float = 0
     for n, side in enumerate((".L", ".R")):
         if "foot" + side not in body.chains:
             continue
-        i = body.chains["foot" + side][0]
-        ankle, ball = body.start("foot" + side), body.end("foot" + side)
-        along = (ball - ankle) - ((ball - ankle) @ body.up) * body.up
-        down = (body.height(ankle) - body.floor) * body.up
-        turn = quat_multiply(source.rotation[:, i], quat_conjugate(body.rotation[i]))
-        for p, offset in enumerate((-0.3 * along - down, along - down)):
-            point = source.head[:, i] + quat_rotate(turn, offset)
+        for p, point in enumerate(sole_points(source, side)):
             if len(source) > 1:
                 pace = np.linalg.norm(np.gradient(point, source.times, axis=0), axis=-1)
             else:
@@ -360,6 +370,14 @@ def detect_contacts(source: SourceMotion, speed: float = 0.25, height: float = 0
     return out
 
 
+def sole_points(source: SourceMotion, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Posed heel and ball (T, 3) of one foot, in the world."""
+    i = source.body.chains["foot" + side][0]
+    turn = quat_multiply(source.rotation[:, i], quat_conjugate(source.body.rotation[i]))
+    heel, ball = (source.head[:, i] + quat_rotate(turn, offset) for offset in source.body.sole(side))
+    return heel, ball
+
+
 def _hysteresis(enter: np.ndarray, stay: np.ndarray) -> np.ndarray:
     out = np.zeros(len(enter), bool)
     for a, b in runs(stay):
@@ -368,4 +386,13 @@ def _hysteresis(enter: np.ndarray, stay: np.ndarray) -> np.ndarray:
     return out
 
 
-__all__ = ["FeetReport", "FeetSettings", "Pose", "detect_contacts", "plant_feet", "reach_ankle", "reach_wrist", "runs"]
+__all__ = [
+    "FeetReport",
+    "FeetSettings",
+    "Pose",
+    "detect_contacts",
+    "plant_feet",
+    "reach_ankle",
+    "reach_wrist",
+    "runs",
+]

@@ -46,7 +46,9 @@ class IkChain:
     pole: str = ""
     toe_role: str = ""
     toe: str = ""
-    up: tuple[float, float, float] | None = None  # axis of the rest upper bone, armature space, that seeks the pole
+    up: tuple[float, float, float] | None = (
+        None  # axis of the rest upper bone, armature space, that seeks the pole
+    )
     hinge: tuple[float, float, float] | None = None  # axis of the rest lower bone that the limb bends about
 
 
@@ -72,7 +74,9 @@ def place_ik(solution: Solution, limbs: list[IkChain]) -> None:
             solution.keyed.add(t)
         if limb.pole:
             p = rig.index(limb.pole)
-            place = _pole(solution, limb, turn(limb.upper), joint(limb.upper), joint(limb.lower), joint(limb.end))
+            place = _pole(
+                solution, limb, turn(limb.upper), joint(limb.upper), joint(limb.lower), joint(limb.end)
+            )
             pose.placed[p] = place
     pose.head = rig.forward(pose.rotation, pose.placed)
 
@@ -96,8 +100,11 @@ def _pole(solution: Solution, limb: IkChain, turn: np.ndarray, top: np.ndarray, 
 
     if limb.up is None or limb.hinge is None:
         guide = quat_rotate(turn, rig.head[rig.index(limb.pole)] - body.start(limb.lower))
-        return foot + reach * across(normalize(mid - foot) * (np.linalg.norm(mid - foot, axis=-1, keepdims=True) > 1e-3)
-                                     + 1e-3 * across(guide, line), line)
+        return foot + reach * across(
+            normalize(mid - foot) * (np.linalg.norm(mid - foot, axis=-1, keepdims=True) > 1e-3)
+            + 1e-3 * across(guide, line),
+            line,
+        )
     along = normalize(mid - top)
     hinge = across(quat_rotate(turn, quat_rotate(rig.space.rotation, np.array(limb.hinge))), along)
     normal = np.cross(along, normalize(end - mid))
@@ -118,8 +125,11 @@ def channels(solution: Solution, times: np.ndarray, root_motion: RootMotion = "h
     out = Channels()
     if root_motion == "root":
         if "root" not in body.chains or body.chains["root"][0] == body.chains["hips"][0]:
-            raise GentgError("bad_request", "The rig has no root bone mapped.",
-                             hint="Map its root bone, or put the root motion on the hips.")
+            raise GentgError(
+                "bad_request",
+                "The rig has no root bone mapped.",
+                hint="Map its root bone, or put the root motion on the hips.",
+            )
         r = body.chains["root"][0]
         path, heading = _ground_path(solution, times)
         rotation, placements = rotation.copy(), dict(pose.placed)
@@ -143,7 +153,9 @@ def channels(solution: Solution, times: np.ndarray, root_motion: RootMotion = "h
         head = rig.forward(rotation, placements)
         out.object_location, out.object_turn = path, quat_continuous(heading)
     elif root_motion != "hips":
-        raise GentgError("bad_request", f"Root motion goes on the hips, a root bone or the object, not {root_motion!r}.")
+        raise GentgError(
+            "bad_request", f"Root motion goes on the hips, a root bone or the object, not {root_motion!r}."
+        )
     for i in sorted(keyed):
         out.rotation[rig.names[i]] = quat_continuous(rig.local_rotation(rotation, i))
     for i in sorted(placed):

@@ -24,7 +24,13 @@ USUAL: tuple[str, ...] = tuple(r for r in BONES if r.split(".")[0] not in ("shou
 # What the joint at a limb's end is the head of.
 NEXT: dict[str, str] = {
     f"{a}{s}": f"{b}{s}"
-    for a, b in (("upper_arm", "forearm"), ("forearm", "hand"), ("thigh", "shin"), ("shin", "foot"), ("foot", "toe"))
+    for a, b in (
+        ("upper_arm", "forearm"),
+        ("forearm", "hand"),
+        ("thigh", "shin"),
+        ("shin", "foot"),
+        ("foot", "toe"),
+    )
     for s in (".L", ".R")
 }
 
@@ -41,8 +47,11 @@ class Mapping:
     def __post_init__(self) -> None:
         self.bones = {role: (b,) if isinstance(b, str) else tuple(b) for role, b in self.bones.items() if b}
         if unknown := [r for r in self.bones if r not in ROLES]:
-            raise GentgError("bad_request", f"The bone map speaks of unknown body parts: {', '.join(unknown)}.",
-                             hint=f"Known are: {', '.join(ROLES)}.")
+            raise GentgError(
+                "bad_request",
+                f"The bone map speaks of unknown body parts: {', '.join(unknown)}.",
+                hint=f"Known are: {', '.join(ROLES)}.",
+            )
 
     def used(self) -> list[str]:
         return [name for chain in self.bones.values() for name in chain]
@@ -62,8 +71,12 @@ class Mapping:
             bones = {str(r): tuple(str(n) for n in chain) for r, chain in data["bones"].items()}
             return cls(bones, str(data.get("name", "custom")), str(data.get("preset", "")))
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise GentgError("bad_request", f"Not a bone map: {error}", file=file,
-                             hint="Choose a .json that was saved from the Retarget panel.") from error
+            raise GentgError(
+                "bad_request",
+                f"Not a bone map: {error}",
+                file=file,
+                hint="Choose a .json that was saved from the Retarget panel.",
+            ) from error
 
     def save(self, path: str | os.PathLike) -> Path:
         with atomic_file(path) as temporary:

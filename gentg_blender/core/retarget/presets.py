@@ -48,7 +48,9 @@ class Preset:
         return chains
 
 
-def _sided(shoulder: str, upper_arm: str, forearm: str, hand: str, thigh: str, shin: str, foot: str, toe: str):
+def _sided(
+    shoulder: str, upper_arm: str, forearm: str, hand: str, thigh: str, shin: str, foot: str, toe: str
+):
     """Sided chains from strings with `+` between the bones of a chain."""
     names = dict(shoulder=shoulder, upper_arm=upper_arm, forearm=forearm, hand=hand, thigh=thigh, shin=shin,
                  foot=foot, toe=toe)  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .body import Z, SourceMotion
+from .body import SourceMotion, Z
 from .feet import reach_ankle, reach_wrist
 from .solve import Solution
 

@@ -53,15 +53,18 @@ def recognise(bones: Sequence[RigBone]) -> Recognition:
         score, _, preset, chains = best
         core = sum(role in chains for role in _CORE) / len(_CORE)
         if score >= _ENOUGH and core >= _ENOUGH and all(r in chains for r in REQUIRED):
-            others = sorted(((label, s) for label, s in scores.items() if label != preset.label), key=lambda x: -x[1])
+            others = sorted(
+                ((label, s) for label, s in scores.items() if label != preset.label), key=lambda x: -x[1]
+            )
             doubtful = _doubts_in_geometry(bones, chains)
             return Recognition(Mapping(chains, preset.label, preset.key), preset.key, preset.label, "names", score,
                                doubtful, [o for o in others if o[1] >= _ENOUGH][:3])  # fmt: skip
     chains, doubtful = map_by_structure(bones)
     if chains:
         score = sum(role in chains for role in ROLES[1:]) / (len(ROLES) - 1)
-        return Recognition(Mapping(chains, "by structure"), "", "Unknown rig, by its structure", "structure", score,
-                           doubtful)
+        return Recognition(
+            Mapping(chains, "by structure"), "", "Unknown rig, by its structure", "structure", score, doubtful
+        )
     return Recognition(Mapping(), "", "Not recognised", "none", 0.0)
 
 

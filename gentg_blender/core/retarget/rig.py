@@ -88,7 +88,10 @@ def is_layered(bones: Sequence[RigBone]) -> bool:
     """Whether bones that only control or help stand between the deforming ones."""
     by_name = {b.name: b for b in bones}
     return any(
-        b.deform and b.parent is not None and not by_name[b.parent].deform and by_name[b.parent].parent is not None
+        b.deform
+        and b.parent is not None
+        and not by_name[b.parent].deform
+        and by_name[b.parent].parent is not None
         for b in bones
     )
 
@@ -118,5 +121,7 @@ def deform_skeleton(bones: Sequence[RigBone]) -> list[RigBone]:
     orphans = [b for b in kept if b.parent is None]
     if len(orphans) > 1 or (top is not None and top.name == "root" and not top.deform):
         if top is not None and not top.deform:
-            kept = [replace(top, parent=None)] + [replace(b, parent=top.name) if b.parent is None else b for b in kept]
+            kept = [replace(top, parent=None)] + [
+                replace(b, parent=top.name) if b.parent is None else b for b in kept
+            ]
     return parents_first(kept)

@@ -26,6 +26,8 @@ def basis_rotation(mode: str, values: np.ndarray) -> np.ndarray:
         length = np.linalg.norm(values, axis=-1, keepdims=True)
         return normalize(np.where(length > 1e-9, values, [1.0, 0.0, 0.0, 0.0]))
     if mode == "AXIS_ANGLE":
-        axis = np.where(np.linalg.norm(values[:, 1:], axis=-1, keepdims=True) > 1e-9, values[:, 1:], [0.0, 1.0, 0.0])
+        axis = np.where(
+            np.linalg.norm(values[:, 1:], axis=-1, keepdims=True) > 1e-9, values[:, 1:], [0.0, 1.0, 0.0]
+        )
         return quat_from_axis_angle(normalize(axis), values[:, 0])
     return euler_to_quat(values, mode)

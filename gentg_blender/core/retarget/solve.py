@@ -32,7 +32,7 @@ from ..rotations import (
     quat_rotate,
     quat_slerp,
 )
-from .body import Z, Body, ControlRig, SourceMotion
+from .body import Body, ControlRig, SourceMotion, Z
 from .mapping import NEXT, ROLE_PARENT, Mapping
 
 LIMBS = ("upper_arm", "forearm", "hand", "thigh", "shin")
@@ -78,15 +78,23 @@ def solve(source: SourceMotion, rig: ControlRig, mapping: Mapping, scale: float 
     """
     src, tgt = source.body, rig.body(mapping)
     if len(source) == 0:
-        raise GentgError("bad_request", "The motion has no keyframe.", hint="Select an armature with an animation.")
+        raise GentgError(
+            "bad_request", "The motion has no keyframe.", hint="Select an armature with an animation."
+        )
     for which, body in (("source", src), ("target", tgt)):
         if "hips" not in body.chains:
-            raise GentgError("bad_request", f"No bone of the {which} rig is mapped to the hips.",
-                             hint="Choose a bone map that names the hips.")
+            raise GentgError(
+                "bad_request",
+                f"No bone of the {which} rig is mapped to the hips.",
+                hint="Choose a bone map that names the hips.",
+            )
     hips = tgt.chains["hips"][0]
     if rig.connected[hips] and rig.parents[hips] >= 0:
-        raise GentgError("bad_request", f"The bone {rig.names[hips]} is connected to its parent and cannot move.",
-                         hint="Map the hips to a bone that is free to move, or disconnect it in edit mode.")
+        raise GentgError(
+            "bad_request",
+            f"The bone {rig.names[hips]} is connected to its parent and cannot move.",
+            hint="Map the hips to a bone that is free to move, or disconnect it in edit mode.",
+        )
     align = quat_multiply(src.frame, quat_conjugate(tgt.frame))
     delta = {role: quat_multiply(source.rotation[:, c[-1]], quat_conjugate(src.rotation[c[-1]]))
              for role, c in src.chains.items() if role != "root"}  # fmt: skip
@@ -99,7 +107,9 @@ def solve(source: SourceMotion, rig: ControlRig, mapping: Mapping, scale: float 
         if role in delta and part in LIMBS:
             _limb(role, source, src, tgt, delta[role], align, shear, swing_align, turns)
         elif role in delta and part in ("foot", "toe"):
-            turns[role] = [quat_multiply(delta[role], quat_multiply(_sole_turn(role, src, tgt, align), align))]
+            turns[role] = [
+                quat_multiply(delta[role], quat_multiply(_sole_turn(role, src, tgt, align), align))
+            ]
     rotation, keyed = _apply(turns, rig, tgt, align, len(source))
 
     k = leg_scale(src, tgt) if scale is None else float(scale)
@@ -125,7 +135,9 @@ def _hip_centre(head: np.ndarray, body: Body) -> np.ndarray:
     return head[:, body.chains["hips"][0]]
 
 
-def _trunk(delta: dict[str, np.ndarray], src: Body, tgt: Body, align: np.ndarray) -> dict[str, list[np.ndarray]]:
+def _trunk(
+    delta: dict[str, np.ndarray], src: Body, tgt: Body, align: np.ndarray
+) -> dict[str, list[np.ndarray]]:
     """Q of hips, spine, chest, neck, head and shoulders, one for each bone of a role's chain.
 
     Spines of different numbers of bones share the bend evenly: the source's bones are knots at
@@ -204,7 +216,7 @@ def _apply(turns, rig: ControlRig, tgt: Body, align: np.ndarray, frames: int) ->
     """Posed rotations of all controls; those without motion ride on their parent in rest."""
     q_of = {bone: q for role, qs in turns.items() for bone, q in zip(tgt.chains[role], qs, strict=False)}
     for role, qs in turns.items():  # feet and toes give one Q for the whole chain
-        for bone in tgt.chains[role][len(qs):]:
+        for bone in tgt.chains[role][len(qs) :]:
             q_of[bone] = qs[-1]
     rotation = np.empty((frames, len(rig.names), 4))
     for i in range(len(rig.names)):

@@ -89,8 +89,10 @@ class _Rig:
                 gaps = np.linalg.norm(points[:, None] - mirrored[None], axis=-1)
                 off = np.abs(points[:, a] - c) > 0.02 * self.size
                 # bones off the plane that have a twin speak for it, those without against it
-                score = float(np.sum((gaps.min(axis=1) < 0.01 * self.size) & off) - np.sum(
-                    (gaps.min(axis=1) >= 0.01 * self.size) & off))
+                score = float(
+                    np.sum((gaps.min(axis=1) < 0.01 * self.size) & off)
+                    - np.sum((gaps.min(axis=1) >= 0.01 * self.size) & off)
+                )
                 if score > best:
                     best, axis, centre = score, a, np.eye(3)[a] * c
         return np.eye(3)[axis], centre
@@ -166,7 +168,9 @@ class _Rig:
         return candidate if reach > 0 else -candidate
 
 
-def _map_trunk(rig: _Rig, legs: _Pair, arm: _Pair | None, up: np.ndarray, chains: Chains, doubtful: dict) -> None:
+def _map_trunk(
+    rig: _Rig, legs: _Pair, arm: _Pair | None, up: np.ndarray, chains: Chains, doubtful: dict
+) -> None:
     chains["hips"] = (legs.anchor,)
     if rig.bones[legs.anchor].parent in rig.bones:
         top = legs.anchor
@@ -196,7 +200,13 @@ def _map_trunk(rig: _Rig, legs: _Pair, arm: _Pair | None, up: np.ndarray, chains
     if len(path) >= 2:
         # a short last bone is an end marker; the head is the last bone that others hang on, or the last
         crowd = [n for n in path if len(rig.children.get(n, [])) >= 2]
-        head = crowd[0] if crowd and crowd[0] != path[0] else path[1] if len(path) == 2 else path[min(len(path) - 1, 2)]
+        head = (
+            crowd[0]
+            if crowd and crowd[0] != path[0]
+            else path[1]
+            if len(path) == 2
+            else path[min(len(path) - 1, 2)]
+        )
         if not crowd and len(path) >= 3:
             lengths = [np.linalg.norm(rig.tail[n] - rig.head[n]) for n in path]
             head = path[int(np.argmax(lengths[1:])) + 1]
@@ -232,7 +242,9 @@ def _map_leg(rig: _Rig, path: list[str], side: str, up: np.ndarray, chains: Chai
     # the ankle is the last joint above the bend from down to forward, at a tenth of the leg or so
     steps = np.diff(points, axis=0)
     downward = -(steps @ up) / np.maximum(np.linalg.norm(steps, axis=1), 1e-9)
-    start = next((i for i, d in enumerate(downward) if d > 0.7 and np.linalg.norm(steps[i]) > 0.05 * total), 0)
+    start = next(
+        (i for i, d in enumerate(downward) if d > 0.7 and np.linalg.norm(steps[i]) > 0.05 * total), 0
+    )
     ankle = next((i for i in range(start + 2, len(path)) if height[i] - height.min() < 0.25 * total
                   and downward[i] < 0.9), None)  # fmt: skip
     if ankle is None:
