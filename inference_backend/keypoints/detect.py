@@ -7,7 +7,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from inference_backend.video.prefetch import prefetch
 from inference_backend.video.probe import VideoInfo, probe
 from inference_backend.video.sequence import ImageSequence
 
+from .appearance import describe
 from .detector import Detection, Detector
 from .layouts import to_canonical
 from .track import KeypointTrack
@@ -31,6 +32,7 @@ _AHEAD = 4  # decoded pictures ready per segment: bounds memory
 _SHORT = 4.0  # seconds; shorter clips are one segment
 _SEGMENT = 20.0  # seconds of clip that one detector works through at most
 _WARM_UP = 0.5  # seconds before a segment in which a detector that follows finds its person
+_LOOK = 0.1  # seconds between looks at what a person wears: enough for an average, nearly free
 _POLL = 0.1  # seconds between progress reports
 
 
@@ -59,7 +61,10 @@ def detect_video(
     segments[0].begin, segments[-1].end = start, end  # the file's own limits, where none is given
     total = max(1, round((last - (start or 0.0)) * info.fps))
     job = _Job(source, detector, index, segments, warn)
-    job.run(min(len(segments), workers or min(os.cpu_count() or 1, 4)), lambda done: report("detect", min(done, total), total))
+    job.run(
+        min(len(segments), workers or min(os.cpu_count() or 1, 4)),
+        lambda done: report("detect", min(done, total), total),
+    )
     return _assemble(segments, info, detector, tracking)
 
 
@@ -89,7 +94,9 @@ def plan_segments(start: float, end: float, follows: bool, index: PacketIndex | 
         near = entries[np.abs(entries - ideal) < 0.2 * length / count]
         cuts.append(float(near[np.abs(near - ideal).argmin()]) if len(near) else ideal)
     cuts.append(end)
-    return [Segment(max(start, a - (warm if i else 0.0)), a, b) for i, (a, b) in enumerate(zip(cuts, cuts[1:]))]
+    return [
+        Segment(max(start, a - (warm if i else 0.0)), a, b) for i, (a, b) in enumerate(zip(cuts, cuts[1:]))
+    ]
 
 
 def _index(source: str | os.PathLike, info: VideoInfo) -> PacketIndex | None:
@@ -107,7 +114,9 @@ class _Job:
         self._done, self._error, self._said = 0, None, set()
 
     def run(self, workers: int, report: Callable[[int], None]) -> None:
-        threads = [threading.Thread(target=self._work, name=f"gentg-detect-{i}", daemon=True) for i in range(workers)]
+        threads = [
+            threading.Thread(target=self._work, name=f"gentg-detect-{i}", daemon=True) for i in range(workers)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -141,8 +150,16 @@ class _Job:
     def _detect(self, segment: Segment) -> None:
         start = segment.warm_up if segment.begin is not None else None
         detector = self._detector.spawn()
+        next_look = -math.inf
         try:
-            frames = decode(self._source, start, segment.end, self._detector.max_size, warn=self._said.add, index=self._index)
+            frames = decode(
+                self._source,
+                start,
+                segment.end,
+                self._detector.max_size,
+                warn=self._said.add,
+                index=self._index,
+            )
             with prefetch(frames, _AHEAD) as ready:
                 for frame in ready:
                     if self._stop.is_set():
@@ -153,6 +170,10 @@ class _Job:
                     height, width = frame.image.shape[:2]
                     segment.frames.append(frame.index)
                     segment.times.append(frame.time)
+                    if frame.time >= next_look - 1e-6:
+                        next_look = frame.time + _LOOK
+                        found = [replace(d, appearance=describe(frame.image, to_canonical(d.keypoints, detector.layout)))
+                                 for d in found]  # fmt: skip
                     segment.found.append([_relative(d, width, height) for d in found])
                     with self._lock:
                         self._done += 1
@@ -166,20 +187,30 @@ def _relative(detection: Detection, width: int, height: int) -> Detection:
     points = detection.keypoints.astype(np.float32)
     points[:, :2] /= scale
     world = None if detection.world is None else detection.world.astype(np.float32)
-    return Detection(points, detection.score, (detection.box / np.tile(scale, 2)).astype(np.float32), world)
+    box = (detection.box / np.tile(scale, 2)).astype(np.float32)
+    return replace(detection, keypoints=points, box=box, world=world)
 
 
-def _assemble(segments: list[Segment], info: VideoInfo, detector: Detector, tracking: TrackingConfig) -> KeypointTrack:
+def _assemble(
+    segments: list[Segment], info: VideoInfo, detector: Detector, tracking: TrackingConfig
+) -> KeypointTrack:
     frames = np.array([f for s in segments for f in s.frames], dtype=np.int64)
     times = np.array([t for s in segments for t in s.times], dtype=float)
     scale = np.array([*info.size, 1.0], np.float32)
-    found = [[Detection(d.keypoints * scale, d.score, d.box * np.tile(scale[:2], 2), d.world) for d in people]
-             for s in segments for people in s.found]
+    found = [
+        [replace(d, keypoints=d.keypoints * scale, box=d.box * np.tile(scale[:2], 2)) for d in people]
+        for s in segments
+        for people in s.found
+    ]
     chosen = follow_person(times, found, detector.layout, tracking)
     seen = chosen >= 0
     if not seen.any():
-        raise GentgError("no_person", "No person was found in the clip.", file=info.path,
-                         hint="The person should be at least a fifth of the picture's height, lit, and mostly in the picture.")
+        raise GentgError(
+            "no_person",
+            "No person was found in the clip.",
+            file=info.path,
+            hint="The person should be at least a fifth of the picture's height, lit, and mostly in the picture.",
+        )
     keypoints = np.zeros((len(times), NUM_JOINTS, 3))
     world = np.full((len(times), NUM_JOINTS, 3), np.nan)
     has_world = False

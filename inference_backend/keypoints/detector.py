@@ -16,6 +16,7 @@ class Detection:
     score: float  # 0..1 that this is a person
     box: np.ndarray  # (4,) x0, y0, x1, y1 pixels
     world: np.ndarray | None = None  # (K, 3) metres, hip-centred, camera axes, if the detector gives 3D
+    appearance: np.ndarray | None = None  # (6, 3, 8) uint8 of appearance.describe; detectors leave it out
 
 
 class Detector(Protocol):
