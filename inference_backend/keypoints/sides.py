@@ -39,6 +39,9 @@ class SideConfig:
     cap: float = 8.0  # a point's cost is bounded: outliers must not decide
     whole: float = 15.0  # per second that all is exchanged: the majority names the sides
     part: float = 30.0  # per second that only arms, legs or face are
+    edge: float = (
+        15.0  # of a stretch that begins or ends exchanged: one change speaks for it where two do elsewhere
+    )
     memory: float = 0.5  # seconds over which a velocity is worth keeping
     rest: float = 0.2  # weight of standing still beside keeping the velocity
 
@@ -62,20 +65,29 @@ def repair_sides(
     swapped[:, limbs] = readings[states]
     # The face follows the arms unless it says otherwise.
     turned = np.where(swapped[:, _ARMS[:1], None], keypoints[:, JOINT_MIRROR], keypoints)
-    face = _viterbi(times, turned, size, _FACE, np.array([[False] * 4, [True] * 4]),
-                    np.array([0.0, config.part]), config)
+    face = _viterbi(
+        times, turned, size, _FACE, np.array([[False] * 4, [True] * 4]), np.array([0.0, config.part]), config
+    )
     swapped[:, _FACE] = swapped[:, _ARMS[:1]] ^ face[:, None].astype(bool)
     return np.where(swapped[..., None], keypoints[:, JOINT_MIRROR], keypoints), swapped
 
 
 def _viterbi(
-    times: np.ndarray, keypoints: np.ndarray, size: np.ndarray, joints: np.ndarray, readings: np.ndarray,
-    prior: np.ndarray, config: SideConfig,
+    times: np.ndarray,
+    keypoints: np.ndarray,
+    size: np.ndarray,
+    joints: np.ndarray,
+    readings: np.ndarray,
+    prior: np.ndarray,
+    config: SideConfig,
 ) -> np.ndarray:
     """(T,) index of the reading (S, J) of each frame that makes the joints' motion most predictable."""
     s = len(readings)
-    variants = np.where(readings[None, :, :, None], keypoints[:, None][:, :, JOINT_MIRROR[joints]],
-                        keypoints[:, None][:, :, joints])  # (T, S, J, 3)
+    variants = np.where(
+        readings[None, :, :, None],
+        keypoints[:, None][:, :, JOINT_MIRROR[joints]],
+        keypoints[:, None][:, :, joints],
+    )  # (T, S, J, 3)
     xy = variants[..., :2] / size[:, None, None, None]
     # A pair counts with its less certain side: an exchange with an unseen point proves nothing.
     sure = np.minimum(keypoints[:, joints, 2], keypoints[:, JOINT_MIRROR[joints], 2]) + 1e-3
@@ -105,14 +117,19 @@ def _viterbi(
         weight = np.sqrt(sure[1 + ahead :] * sure[1:-ahead])
         term = np.empty((len(gap), s, s, s))
         for c in range(s):  # a loop over readings keeps memory down
-            error = xy[1 + ahead :, None, None, c] - xy[1:-ahead, None] - ratio[:, None, None, None, None] * jump[: len(gap)]
+            error = (
+                xy[1 + ahead :, None, None, c]
+                - xy[1:-ahead, None]
+                - ratio[:, None, None, None, None] * jump[: len(gap)]
+            )
             term[..., c] = cost(error, weight, _sigma(gap, config)) / (_MEMORY - 1)
         bent.append(term)
 
     held = prior[None] * np.minimum(np.append(step, step[-1]), 0.2)[:, None]  # (T, S)
     # total[a, b, c, d]: best cost of a sequence whose last four frames are read so.
     total = np.zeros((s,) * _MEMORY)
-    total += held[0]
+    edge = config.edge * (np.arange(s) > 0)
+    total += held[0] + edge
     back = np.zeros((len(times), *total.shape), dtype=np.int8)
     for t in range(1, len(times)):
         way = total[..., None] + held[t]
@@ -124,6 +141,7 @@ def _viterbi(
             way = way + term.reshape(*[1] * (_MEMORY - 2 - k), s, s, *[1] * k, s)
         back[t] = way.argmin(axis=0)
         total = way.min(axis=0)
+    total += edge
     states = np.empty(len(times) + _MEMORY - 1, dtype=np.int64)  # the first entries precede the clip
     states[-_MEMORY:] = np.unravel_index(total.argmin(), total.shape)
     for t in range(len(times) - 1, 0, -1):
