@@ -174,3 +174,14 @@ def test_speed(figure):
     begun = time.process_time()
     clean(track)
     assert (time.process_time() - begun) / 3000 < 1e-3
+
+
+@pytest.mark.parametrize("part", [slice(0, 15), slice(75, 90)])
+def test_swaps_at_the_ends_of_a_clip_are_repaired(figure, part):
+    times = np.arange(90) / 30
+    truth = figure(times)
+    wrong = truth.copy()
+    wrong[part] = wrong[part][:, JOINT_MIRROR]
+    cleaned, report = clean(track_of(times, wrong))
+    assert report.swapped[part][:, ARM].all() and report.swapped[:, ARM].sum() == 15 * np.size(ARM)
+    assert off(cleaned.keypoints, truth, ARM).max() < 8
