@@ -39,9 +39,7 @@ class SideConfig:
     cap: float = 8.0  # a point's cost is bounded: outliers must not decide
     whole: float = 15.0  # per second that all is exchanged: the majority names the sides
     part: float = 30.0  # per second that only arms, legs or face are
-    edge: float = (
-        15.0  # of a stretch that begins or ends exchanged: one change speaks for it where two do elsewhere
-    )
+    edge: float = 15.0  # that a stretch begins or ends exchanged: one change speaks for it, not two
     memory: float = 0.5  # seconds over which a velocity is worth keeping
     rest: float = 0.2  # weight of standing still beside keeping the velocity
 

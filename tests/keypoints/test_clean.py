@@ -6,6 +6,7 @@ import pytest
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINT_MIRROR
 from inference_backend.keypoints.clean import CleanConfig, body_size, clean
+from inference_backend.keypoints.sides import SideConfig, repair_sides
 from inference_backend.keypoints.track import KeypointTrack
 
 ARM = [J[f"{s}_{n}"] for n in ("shoulder", "elbow", "wrist", "index", "pinky", "thumb") for s in "lr"]
@@ -185,3 +186,28 @@ def test_swaps_at_the_ends_of_a_clip_are_repaired(figure, part):
     cleaned, report = clean(track_of(times, wrong))
     assert report.swapped[part][:, ARM].all() and report.swapped[:, ARM].sum() == 15 * np.size(ARM)
     assert off(cleaned.keypoints, truth, ARM).max() < 8
+
+
+def test_legs_that_pass_each_other_as_a_clip_begins_stay(shared):
+    """MediaPipe on a man who runs in from the side: its sides are right at first, then wrong for moments."""
+    folder = shared / "video" / "rendered"
+    with np.load(folder / "baselines" / "mediapipe" / "dive_roll_nosmooth.npz", allow_pickle=False) as found:
+        seen = np.flatnonzero(np.isfinite(found["kpts"][..., 0]).all(axis=1))
+        points = np.zeros((len(seen), 35, 3))
+        for i, name in enumerate(found["names"].tolist()):
+            if name in J:
+                points[:, J[name]] = np.column_stack([found["kpts"][seen, i], found["conf"][seen, i]])
+    pairs = ("l_knee", "r_knee", "l_ankle", "r_ankle")
+    with np.load(folder / "dive_roll" / "gt.npz", allow_pickle=False) as truth:
+        true = truth["xy"][seen][:, [truth["names"].tolist().index(n) for n in pairs]]
+    size = body_size(seen / 30, points)
+
+    def exchanged(keypoints):
+        ours = keypoints[:, [J[n] for n in pairs], :2]
+        direct = np.linalg.norm(ours - true, axis=-1).sum(axis=1)
+        crossed = np.linalg.norm(ours[:, [1, 0, 3, 2]] - true, axis=-1).sum(axis=1)
+        return ((crossed < 0.8 * direct) & (direct - crossed > 0.1 * size)).sum()
+
+    assert exchanged(points) >= 8
+    assert exchanged(repair_sides(seen / 30, points, size)[0]) <= 2
+    assert exchanged(repair_sides(seen / 30, points, size, SideConfig(edge=0.0))[0]) >= 5  # what it is for
