@@ -10,8 +10,8 @@ from typing import Any, Literal
 import bpy
 import numpy as np
 
-from ..core.contract import Capture, GentgError
-from ..core.timing import Keys, KeyPlan, TimeMap, fps_and_base, plan_keys, scene_rate
+from ..core.contract import Capture
+from ..core.timing import KeyPlan, Keys, TimeMap, fps_and_base, plan_keys, scene_rate
 from .action import add_confidence, add_contacts, build_action, pose_keys
 from .armature import build_armature
 from .camera import add_background, build_camera, match_resolution

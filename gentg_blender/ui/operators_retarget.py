@@ -9,7 +9,14 @@ from bpy.props import EnumProperty, StringProperty
 
 from ..core.contract import GentgError
 from ..core.retarget import Mapping
-from ..tool.retarget import RetargetResult, RetargetSettings, recognise_rig, report_for, resolve_feet, retarget_to_rig
+from ..tool.retarget import (
+    RetargetResult,
+    RetargetSettings,
+    recognise_rig,
+    report_for,
+    resolve_feet,
+    retarget_to_rig,
+)
 from .map_properties import fill, read
 from .operators_backend import report_error
 from .operators_result import capture_armature

@@ -178,7 +178,7 @@ def _detector_3d(video: Path, detector: Any, terminal: Terminal) -> Poses:
 
 def _lift_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
     from gentg_blender.core.skeleton import MAIN_JOINTS
-    from inference_backend.evaluation import h36m, mpi3dhp, motion_suite
+    from inference_backend.evaluation import h36m, motion_suite, mpi3dhp
     from inference_backend.evaluation.lift_suite import score_lifts
     from inference_backend.evaluation.report import grouped
     from inference_backend.training.config import DataConfig

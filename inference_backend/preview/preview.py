@@ -11,7 +11,12 @@ import numpy as np
 
 from gentg_blender.core.contract import Capture, GentgError, atomic_file
 from inference_backend.preview.draw import (
-    Figure, certainty_of, draw_figure, draw_label, draw_legend, planted_names,
+    Figure,
+    certainty_of,
+    draw_figure,
+    draw_label,
+    draw_legend,
+    planted_names,
 )  # fmt: skip
 from inference_backend.video.decode import decode
 from inference_backend.video.write import VideoWriter

@@ -12,7 +12,14 @@ from PIL import Image
 
 from gentg_blender.core.contract import Capture, GentgError, atomic_file
 from inference_backend.preview.draw import (
-    LEFT, MIDDLE, RIGHT, certainty_of, draw_figure, draw_label, draw_legend, planted_names,
+    LEFT,
+    MIDDLE,
+    RIGHT,
+    certainty_of,
+    draw_figure,
+    draw_label,
+    draw_legend,
+    planted_names,
 )  # fmt: skip
 from inference_backend.preview.orbit import BACKGROUND, Eye
 from inference_backend.preview.preview import figure_over_video, save_png

@@ -44,8 +44,8 @@ class GeneratorConfig:
     limb_mixing: float = 0.15  # legs of one clip under the trunk of another
     body_spread: float = 0.06  # log-normal spread of every limb length
     pitch_mean: float = 0.08  # radians, camera looking down
-    pitch_spread: float = 0.22
-    roll_spread: float = 0.05
+    pitch_spread: float = 0.28
+    roll_spread: float = 0.12
     focal_mm: tuple[float, float] = (22.0, 80.0)  # full-frame equivalent
     person_fraction: tuple[float, float] = (0.22, 1.05)  # standing height / picture height
     panning: float = 0.2

@@ -34,7 +34,7 @@ class Environment:
 def run(command: list[str], *, timeout: float = 300.0, **env: str) -> subprocess.CompletedProcess:
     """Run to the end, output as text. Blender's user folders are left alone unless `env` moves them."""
     return subprocess.run(command, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env}, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout)
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
 
 
 def environments() -> list[Environment]:

@@ -1,4 +1,4 @@
-"""Runs the case files of this folder inside every Blender at hand."""
+"""Runs the case files of this folder and of blender_retarget inside every Blender at hand."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from environments import every_environment, run
 
 HERE = Path(__file__).resolve().parent
 CASES = sorted(p.name for p in HERE.glob("case_*.py"))
+CASES += sorted(f"../blender_retarget/{p.name}" for p in (HERE.parent / "blender_retarget").glob("case_*.py"))
 
 
 @every_environment

@@ -8,7 +8,13 @@ from __future__ import annotations
 import numpy as np
 
 from gentg_blender.core.contract import Capture
-from gentg_blender.core.rotations import basis_from, matrix_to_quat, quat_from_axis_angle, quat_multiply, quat_to_matrix
+from gentg_blender.core.rotations import (
+    basis_from,
+    matrix_to_quat,
+    quat_from_axis_angle,
+    quat_multiply,
+    quat_to_matrix,
+)
 from gentg_blender.core.skeleton import BONE_JOINTS, BONE_PARENTS, BONES, FEET, JOINTS, LIMBS, mirror_name
 
 HEIGHT = 1.75

@@ -12,7 +12,19 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from driver import (  # noqa: E402
-    Heartbeat, Steps, click, clicked, find_button, key, play, press_button, region, screenshot, show_sidebar, wait_for, widen_sidebar,
+    Heartbeat,
+    Steps,
+    click,
+    clicked,
+    find_button,
+    key,
+    play,
+    press_button,
+    region,
+    screenshot,
+    show_sidebar,
+    wait_for,
+    widen_sidebar,
 )
 
 NAME, REPORT, CLIP = sys.argv[sys.argv.index("--") + 1 :][:3]
@@ -144,7 +156,7 @@ def cancel(report: dict) -> Steps:
             stop = key("ESC", r.x + 200, r.y + 200)
         began = time.monotonic()
         yield from stop
-        yield from wait_for(lambda: not session.busy and not alive(pid), "the process is gone", 3)
+        yield from wait_for(lambda pid=pid: not session.busy and not alive(pid), "the process is gone", 3)
         report[f"cancel_{how}"] = time.monotonic() - (clicked[-1] if how == "button" else began)
         assert datablocks() == before
         yield from screenshot(f"cancelled-{how}")

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from gentg_blender.core.skeleton import JOINT_INDEX, JOINT_MIRROR
 from inference_backend.keypoints.detector import Detection, box_of
 from inference_backend.keypoints.layouts import LAYOUTS
 from inference_backend.keypoints.tracking import follow_person
-from gentg_blender.core.skeleton import JOINT_INDEX, JOINT_MIRROR
 
 NAMES = LAYOUTS["blazepose33"]
 

@@ -10,7 +10,12 @@ from inference_backend.networks.baselines import BASELINES, input_joints
 from inference_backend.networks.baselines.martinez import Martinez, MartinezConfig
 from inference_backend.networks.baselines.motionagformer import MotionAGFormer, MotionAGFormerConfig
 from inference_backend.networks.baselines.semgcn import (
-    SEMGCN16, SemGCN, SemGCNConfig, SemGraphConv, pool_groups, skeleton_edges,
+    SEMGCN16,
+    SemGCN,
+    SemGCNConfig,
+    SemGraphConv,
+    pool_groups,
+    skeleton_edges,
 )  # fmt: skip
 from inference_backend.networks.baselines.videopose3d import VideoPose3D, VideoPose3DConfig
 

@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from tests.preview.preview_case import FOCAL, SIZE, capture, clip
 
 from gentg_blender.core.contract import GentgError
 from gentg_blender.core.skeleton import JOINT_INDEX as J
@@ -11,6 +10,7 @@ from inference_backend.preview import render_preview
 from inference_backend.preview.draw import LEFT, PLANTED, RIGHT, Figure, draw_figure
 from inference_backend.preview.preview import draw_on_frame, figure_over_video, telling_frame
 from inference_backend.video.decode import decode
+from tests.preview.preview_case import FOCAL, SIZE, capture, clip
 
 TIMES = np.array([0, 0.04, 0.08, 0.12, 0.2, 0.24])  # one gap: a variable frame rate
 
