@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.contract import ERROR_CODES, GentgError, message
+from ..core.progress import Progress
 from .client import Backend, BackendCommand
-from .progress import Progress
 
 HELLO_TIMEOUT = 120.0  # seconds; importing torch from a cold disk takes long
 _ids = itertools.count(1)

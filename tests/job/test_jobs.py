@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gentg_blender.core.contract import GentgError
+from gentg_blender.core.progress import Progress, format_seconds
 from gentg_blender.job.client import KEPT_LOGS, Backend, BackendCommand
 from gentg_blender.job.jobs import Job, JobQueue, State
-from gentg_blender.job.progress import Progress, format_seconds
 
 HERE = Path(__file__).parent
 posix = pytest.mark.skipif(sys.platform == "win32", reason="looks at processes by POSIX signals")

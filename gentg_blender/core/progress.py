@@ -42,6 +42,12 @@ class Progress:
         return STAGE_TEXT.get(self.stage, self.stage.capitalize()) if self.stage else "Starting the backend"
 
     @property
+    def text(self) -> str:
+        """Both in one line: 'Finding the person, frame 120 of 900, 0:42 left'."""
+        detail = self.detail
+        return ", ".join(filter(None, (self.stage_text, detail[:1].lower() + detail[1:])))
+
+    @property
     def detail(self) -> str:
         """'Frame 120 of 900, 0:42 left'; empty while nothing can be said."""
         parts = []
