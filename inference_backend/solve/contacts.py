@@ -11,6 +11,7 @@ FLOOR_REACH = 0.06  # metres above the floor: the same
 ENTER, STAY = 1.0, -0.5  # evidence that starts a contact, and that keeps one (hysteresis)
 SHORTEST = 0.10  # seconds; shorter contacts are none
 SHORTEST_BREAK = 0.07  # seconds; shorter breaks within a contact are closed
+TIPTOE = 0.10  # metres: a heel drawn higher above its toe than that is no heel on the ground, and vice versa
 _SPEED_WINDOW = 0.12  # seconds over which speed is measured
 _FIRST_WINDOW = 0.25  # the same before the path is known well
 _LOGIT_LIMIT = 3.0
@@ -75,4 +76,16 @@ def planted_feet(
         for start, stop in runs(planted[:, part]):
             if too_short(start, stop, times, seen):
                 planted[start:stop, part] = False
+    for foot in range(0, planted.shape[1] - 1, 2):
+        _lift_tiptoes(planted[:, foot : foot + 2], height[:, foot] - height[:, foot + 1])
     return planted
+
+
+def _lift_tiptoes(planted: np.ndarray, tilt: np.ndarray) -> None:
+    """Clear, in place, the heel (or toe) of still feet that do not stand flat. planted (T, 2), tilt (T,)
+    heel above toe, metres. Speed and the network's contacts tell a still foot, not a flat one; over a
+    whole stance its drawn tilt does, and it does not depend on where the floor is."""
+    for start, stop in runs(planted.all(1)):
+        typical = np.median(tilt[start:stop])
+        if abs(typical) > TIPTOE:
+            planted[start:stop, 0 if typical > 0 else 1] = False

@@ -24,8 +24,12 @@ from .rest_pose import RestPose
 from .smoothing import runs
 
 BLEND = 0.12  # seconds over which a correction comes and goes
+LIFT_BLEND = 0.3  # seconds over which a body in the air is lifted out of the floor
 PITCH_BLEND = 0.08  # seconds over which a flat foot begins to roll
-LARGEST_WANDER = 0.10  # metres: a "planted" point that wanders further starts a new stance
+# A "planted" foot that wanders or turns further starts a new stance. A single view shows motion across
+# it (world x) well and motion along it (y) badly.
+LARGEST_WANDER = np.array([0.06, 0.12])  # metres
+LARGEST_PIVOT = np.radians(20.0)
 UNEVEN = 0.12  # metres: a stance within this height of the floor stands on the floor
 LARGEST_HEEL_LIFT = np.radians(65.0)
 LARGEST_TOE_LIFT = np.radians(50.0)
@@ -72,8 +76,10 @@ def lock_feet(
         foot = _foot(rest, rotation, heads, s, S)
         pair = slice(2 * side, 2 * side + 2)
         plans.append((s, S, _plan(foot, contacts[:, pair], times, seen)))
+    floor = min(plan.lowest for _, _, plan in plans)
     moved = root.copy()
     moved[:, 2] += _follow(rest, heads, plans, times, seen)
+    moved = moved + _spread(_sunk(plans, moved - root, floor), times, seen, LIFT_BLEND)
     heads = _heads(rest, rotation, moved)
     lowered = np.zeros_like(root)
     for _, S, plan in plans:
@@ -81,9 +87,8 @@ def lock_feet(
     moved = moved + _spread(lowered, times, seen)
     heads = _heads(rest, rotation, moved)
     for _, S, plan in plans:
-        target = plan.ankle + (1.0 - plan.share[:, None]) * (moved - root)
-        lowest = target[:, 2] + np.minimum(plan.heel, plan.tip)
-        target[:, 2] += np.where(plan.held, 0.0, np.clip(-lowest - SINK, 0.0, UNEVEN))
+        target = plan.target(moved - root)
+        target[:, 2] += np.minimum(plan.sunk(moved - root, floor), UNEVEN)
         _solve_leg(rest, rotation, heads, S, plan, target)
     return rotation, moved, contacts
 
@@ -118,6 +123,16 @@ class _Plan:
     share: np.ndarray  # (T,) 1 where held, fading to 0 where the foot goes with the pelvis
     heel: np.ndarray  # (T,) heights of heel and toe above the floor, relative to the ankle
     tip: np.ndarray
+    lowest: float  # height of the lowest ground it stands on, at most 0
+
+    def target(self, shift: np.ndarray) -> np.ndarray:
+        """Ankle (T, 3) when the pelvis has been moved by `shift` (T, 3)."""
+        return self.ankle + (1.0 - self.share[:, None]) * shift
+
+    def sunk(self, shift: np.ndarray, floor: float) -> np.ndarray:
+        """How far (T,) a foot in the air dips below `floor` when the pelvis has been moved by `shift`."""
+        lowest = self.target(shift)[:, 2] + np.minimum(self.heel, self.tip)
+        return np.where(self.held, 0.0, np.maximum(floor - SINK - lowest, 0.0))
 
 
 def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray) -> _Plan:
@@ -127,9 +142,11 @@ def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray
     stances = _stances(foot, contacts, times, seen)
     held = contacts.any(1)
     ankle, turn, toe = foot.ankle.copy(), foot.turn.copy(), foot.turn.copy()
+    lowest = 0.0
     for start, stop in stances:
         part = slice(start, stop)
-        ankle[part], turn[part], toe[part] = _place(foot, contacts, times, part)
+        ankle[part], turn[part], toe[part], level = _place(foot, contacts, times, part)
+        lowest = min(lowest, level)
     before, after, weight_before, weight_after = _fade(held, times, seen)
     free = ~held & seen
     if free.any() and held.any():
@@ -150,7 +167,8 @@ def _plan(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray
     ball = np.einsum("tij,j->ti", turn, foot.ball)
     tip = ball + np.einsum("tij,j->ti", toe, foot.tip - foot.ball)
     heel = np.einsum("tij,j->ti", turn, foot.heel)
-    return _Plan(ankle, turn, toe, held, share, heel[:, 2] - foot.heel_height, tip[:, 2] - foot.tip_height)
+    heel, tip = heel[:, 2] - foot.heel_height, tip[:, 2] - foot.tip_height
+    return _Plan(ankle, turn, toe, held, share, heel, tip, lowest)
 
 
 def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndarray) -> list[tuple[int, int]]:
@@ -160,17 +178,19 @@ def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndar
     length = float(np.linalg.norm(foot.tip[:2] - foot.heel[:2]))
     by_heel = foot.point(foot.heel)[:, :2] + length * ahead
     place = np.where(contacts[:, 1:], foot.point(foot.tip)[:, :2], by_heel)
+    # Heading as a vector whose change by LARGEST_PIVOT counts as much as a wander at its limit.
+    state = np.concatenate([place / LARGEST_WANDER, ahead / LARGEST_PIVOT], axis=1)
     for start, stop in runs(contacts.any(1)):
-        mean, count = place[start].copy(), 1
+        mean, count = state[start].copy(), 1
         for frame in range(start + 1, stop):
-            if np.hypot(*(place[frame] - mean)) > LARGEST_WANDER:
+            if np.linalg.norm(state[frame] - mean) > 1.0:
                 between = np.abs(times - times[frame]) <= BLEND / 2.0
                 between[:start] = between[stop:] = False
                 contacts[between] = False
-                mean, count = place[frame].copy(), 1
+                mean, count = state[frame].copy(), 1
             else:
                 count += 1
-                mean += (place[frame] - mean) / count
+                mean += (state[frame] - mean) / count
     for start, stop in runs(contacts.any(1)):
         if too_short(start, stop, times, seen):
             contacts[start:stop] = False
@@ -179,8 +199,8 @@ def _stances(foot: _Foot, contacts: np.ndarray, times: np.ndarray, seen: np.ndar
 
 def _place(
     foot: _Foot, contacts: np.ndarray, times: np.ndarray, part: slice
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ankle (n, 3), foot (n, 3, 3) and toe rotation of one stance."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Ankle (n, 3), foot (n, 3, 3) and toe rotation of one stance, and the height of its ground."""
     heel_on, toe_on = contacts[part, 0], contacts[part, 1]
     both = heel_on & toe_on
     turn = foot.turn[part]
@@ -230,7 +250,7 @@ def _place(
     new_turn = flat @ about_x
     ankle = ankle_flat + pivot @ flat.T - np.einsum("tij,tj->ti", new_turn, pivot)
     toe = np.where(toe_on[:, None, None], flat, new_turn)
-    return ankle, new_turn, toe
+    return ankle, new_turn, toe, float(level)
 
 
 def _smoothstep(x: np.ndarray) -> np.ndarray:
@@ -288,15 +308,23 @@ def _follow(
     return out
 
 
+def _sunk(plans: list, shift: np.ndarray, floor: float) -> np.ndarray:
+    """Shift (T, 3) that lifts a body without any held foot out of the floor: its height is then unsure,
+    not its pose."""
+    out = np.zeros_like(shift)
+    out[:, 2] = np.max([plan.sunk(shift, floor) for _, _, plan in plans], axis=0)
+    return np.where(np.any([plan.held for _, _, plan in plans], axis=0)[:, None], 0.0, out)
+
+
 def _leg_length(rest: RestPose, thigh: int, shin: int, foot: int) -> float:
     knee = rest.head[shin]
     return float(np.linalg.norm(knee - rest.head[thigh]) + np.linalg.norm(rest.head[foot] - knee))
 
 
-def _kernel(times: np.ndarray) -> np.ndarray:
-    """A smooth window of about BLEND to either side, of unit sum."""
-    spacing = (times[-1] - times[0]) / max(len(times) - 1, 1) or BLEND
-    half = max(1, int(round(BLEND / spacing)))
+def _kernel(times: np.ndarray, seconds: float = BLEND) -> np.ndarray:
+    """A smooth window of about `seconds` to either side, of unit sum."""
+    spacing = (times[-1] - times[0]) / max(len(times) - 1, 1) or seconds
+    half = max(1, int(round(seconds / spacing)))
     kernel = np.hanning(2 * half + 3)[1:-1]
     return kernel / kernel.sum()
 
@@ -324,14 +352,16 @@ def _shift(rest: RestPose, heads: np.ndarray, S: str, plan: _Plan) -> np.ndarray
     return np.where(plan.held[:, None], shift, 0.0)
 
 
-def _spread(shift: np.ndarray, times: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Smooth a shift (T, 3) over BLEND without making it smaller anywhere."""
+def _spread(
+    shift: np.ndarray, times: np.ndarray, seen: np.ndarray, seconds: float = BLEND
+) -> np.ndarray:
+    """Smooth a shift (T, 3) over `seconds` without making it smaller anywhere."""
     out = np.zeros_like(shift)
     for start, stop in runs(seen):
         part = shift[start:stop]
         if not part.any():
             continue
-        kernel = _kernel(times[start:stop])
+        kernel = _kernel(times[start:stop], seconds)
         for sign in (1.0, -1.0):
             wide = maximum_filter1d(np.maximum(sign * part, 0.0), len(kernel), axis=0, mode="nearest")
             out[start:stop] += sign * convolve1d(wide, kernel, axis=0, mode="nearest")

@@ -134,6 +134,8 @@ def solve(
     contacts = planted_feet(_feet(rest, rotation, path), height, lifted.contacts, times, seen)
     report("solve", frames, frames)
     if settings.foot_lock:
+        trusted = contacts.astype(np.float64)
+        path = walk(origin)
         rotation, path, contacts = lock_feet(rest, rotation, path, contacts, times, seen)
 
     local = local_rotations(rest.rotation, BONE_PARENTS, rotation)
