@@ -278,7 +278,8 @@ class EstimateSettings:
     runtime: str = "torch"  # torch | onnx
     detector: str = "mediapipe"  # or a path to an RTMPose model folder
     quality: str = "balanced"  # fast | balanced | best
-    correction: float = 1.0  # amount of GPC's correction, 0..1
+    # Amount of GPC's correction, 0..1. Off until its weights beat a plain low-pass on hidden limbs.
+    correction: float = 0.0
     smoothing: float = 0.12  # seconds
     foot_lock: bool = True
     seed: int = 0

@@ -51,7 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--count", type=int, default=64, metavar="N", help="--motion: films of each kind (default: 64)")
     how.add_argument("--cameras", type=Path, metavar="FILE.json", help="--h36m: the dataset's camera calibration")
     how.add_argument("--joints", type=int, choices=(16, 17), default=17, help="--h36m: 17 joints, or 16 without the nose")
-    how.add_argument("--correction", type=float, default=1.0, metavar="AMOUNT", help="amount of GPC's correction, 0 to 1")
+    how.add_argument("--correction", type=float, default=EstimateSettings().correction, metavar="AMOUNT",
+                     help="amount of GPC's correction, 0 to 1 (default: %(default)s)")
     how.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced", help="of the lift")
     how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="for the networks")
     out = parser.add_argument_group("output")

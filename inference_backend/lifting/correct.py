@@ -27,7 +27,7 @@ class CorrectorSettings:
     `schedule` and `levels` must be the ones that the weights were trained with.
     """
 
-    threshold: float = 0.06  # metres; joints with a larger standard deviation are resampled
+    threshold: float = 0.14  # metres; joints with a larger standard deviation are resampled
     dilation: float = 0.1  # seconds around an uncertain moment
     schedule: str = "cosine"
     levels: int = 1000
