@@ -18,7 +18,14 @@ from gentg_blender.core.rotations import (
     quat_between,
     quat_to_matrix,
 )
-from gentg_blender.core.skeleton import BONE_INDEX, BONE_PARENTS, BONES, JOINT_INDEX
+from gentg_blender.core.skeleton import (
+    BONE_INDEX,
+    BONE_JOINTS,
+    BONE_PARENTS,
+    BONES,
+    JOINT_INDEX,
+    JOINT_PARENTS,
+)
 
 from .joint_limits import HINGE_RANGE, PRONATION_RANGE, TURN_RANGE, fold, limit_turn, swing_about
 from .rest_pose import RestPose
@@ -27,6 +34,7 @@ STRAIGHT = np.radians(6.0)  # a hinge bent less shows no plane at all,
 BENT = np.radians(18.0)  # one bent more shows it fully
 TWIST_FILTER = 0.03  # seconds: smoothing of a roll that is seen well
 TWIST_MEMORY = 1.0  # seconds: how long an unseen roll is carried over before it is back at rest
+SCATTERED, AGREED = 0.45, 0.85  # of a limb's length drawn: no direction at all, and a full one
 PLANE_SIGMA = 0.35  # radians: a hinge's plane less certain than this is hardly followed
 _KNUCKLE_SIGMA = 0.04  # metres: knuckles less certain than this hardly turn the forearm
 _POINT_SIGMA = 0.01  # metres: no point counts as more certain
@@ -134,6 +142,24 @@ def settle_spine(
     settled = x.copy()
     settled[:, chest] = x[:, spine] + along * axis + out * (np.cos(angle) * usual + np.sin(angle) * beside)
     return settled
+
+
+def rotation_sureness(joints: np.ndarray, rest: RestPose) -> np.ndarray:
+    """How far (T, B) the network knows where bones point, 0..1, from its joints (T, 35, 3) in metres.
+
+    Its joints are means over the poses it thinks possible. The mean of unit vectors is as long as they
+    agree (the mean resultant length of directional statistics), so that a limb drawn far too short, as
+    when left and right of the body change places, has hardly a direction.
+    """
+    parents = np.maximum(JOINT_PARENTS, 0)
+    length = np.linalg.norm(rest.joints - rest.joints[parents], axis=-1)
+    drawn = np.linalg.norm(joints - joints[:, parents], axis=-1) / np.maximum(length, 1e-6)
+    drawn = np.clip((drawn - SCATTERED) / (AGREED - SCATTERED), 0.0, 1.0)
+    sure = np.ones((len(joints), len(BONES)))
+    for bone, (_, tail) in zip(BONES, BONE_JOINTS, strict=True):
+        names = {"hips": ("l_hip", "r_hip"), "chest": ("l_shoulder", "r_shoulder")}.get(bone, (tail,))
+        sure[:, BONE_INDEX[bone]] = drawn[:, [JOINT_INDEX[n] for n in names]].min(1)
+    return sure
 
 
 def _swing(matrix: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ import numpy as np
 from gentg_blender.core.rotations import normalize
 from gentg_blender.core.skeleton import JOINT_PARENTS, NUM_JOINTS
 
-PIXEL_SIGMA = 0.02  # metres at the person: error of 2D points, definition bias included
+PIXEL_SIGMA = 0.025  # metres at the person: error of 2D points, definition bias included
 HUBER = 2.0  # standard deviations
 LOWEST_CONFIDENCE = 0.1  # points below carry nothing
+LARGEST_STRETCH = 1.25  # of a limb that the network draws too short; more would amplify noise
 _DAMPING = 1e-3  # of the frame's largest information
 
 
@@ -78,6 +79,21 @@ def _tangent(d: np.ndarray) -> np.ndarray:
     first = np.stack([1.0 + sign * x * x * a, sign * b, -sign * x], axis=-1)
     second = np.stack([b, sign + y * y * a, -y], axis=-1)
     return np.stack([first, second], axis=-1)
+
+
+def stretch_limbs(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Joints (T, 35, 3) from the pelvis with limbs of (nearly) their `lengths` (35,), directions kept.
+
+    The mean of all poses a network thinks possible has limbs too short (see `clip_lengths`). Fitted as it
+    is, a limb of true length would have to tilt away from where it points, mostly in depth.
+    """
+    stretched = joints.copy()
+    for level in _LEVELS:
+        vector = joints[:, level] - joints[:, JOINT_PARENTS[level]]
+        ratio = lengths[level] / np.maximum(np.linalg.norm(vector, axis=-1), 1e-6)
+        ratio = np.clip(ratio, 1.0 / LARGEST_STRETCH, LARGEST_STRETCH)
+        stretched[:, level] = stretched[:, JOINT_PARENTS[level]] + ratio[..., None] * vector
+    return stretched
 
 
 def fit_limbs(

@@ -6,6 +6,7 @@ import numpy as np
 
 from gentg_blender.core.rotations import normalize, quat_continuous, quat_slerp
 
+UNSURE_WIDTH = 4.0  # how much longer than sure rotations unsure ones are smoothed
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
 
@@ -67,12 +68,41 @@ def local_fit(
     return smooth.reshape(values.shape), slope.reshape(values.shape)
 
 
-def smooth_rotations(q: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray) -> np.ndarray:
+def local_mean(values: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray) -> np.ndarray:
+    """Gaussian average of values (T, ...) over `seconds` (full width at half maximum), by time, not across
+    gaps; unseen frames give their values back."""
+    out = values.astype(np.float64)
+    for start, stop in runs(seen):
+        t = times[start:stop]
+        part, total, weights = values[start:stop], np.zeros(values[start:stop].shape), np.zeros(stop - start)
+        spacing = max(float(np.min(np.diff(t))), 1e-3) if stop - start > 1 else 1.0
+        reach = min(int(np.ceil(2.5 * seconds / _FWHM / spacing)), stop - start - 1)
+        for offset in range(-reach, reach + 1):
+            here = slice(max(0, -offset), stop - start - max(0, offset))
+            there = slice(max(0, offset), stop - start + min(0, offset))
+            weight = np.exp(-0.5 * ((t[there] - t[here]) * _FWHM / seconds) ** 2)
+            total[here] += weight.reshape((-1,) + (1,) * (values.ndim - 1)) * part[there]
+            weights[here] += weight
+        out[start:stop] = total / weights.reshape((-1,) + (1,) * (values.ndim - 1))
+    return out
+
+
+def smooth_rotations(
+    q: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray, sure: np.ndarray | None = None
+) -> np.ndarray:
     """`local_fit` on quaternions (T, ..., 4) made continuous in sign; exact for slow turns, and for
-    fast ones right in direction, since the kernel is symmetric."""
+    fast ones right in direction, since the kernel is symmetric. Where `sure` (T, ...) falls from 1 to 0
+    an average over UNSURE_WIDTH times as long, in which sure frames count, takes over."""
     if seconds <= 0.0:
         return q.copy()
-    return normalize(local_fit(quat_continuous(q), times, seconds, seen)[0])
+    q = quat_continuous(q)
+    smooth = normalize(local_fit(q, times, seconds, seen)[0])
+    if sure is None or (sure >= 1.0).all():
+        return smooth
+    weight = (sure + 0.02)[..., None]
+    wide = normalize(local_mean(weight * q, times, UNSURE_WIDTH * seconds, seen))
+    share = 1.0 - local_mean(sure, times, 2.0 * seconds, seen)
+    return quat_slerp(smooth, wide, share)
 
 
 def fill_gaps(values: np.ndarray, times: np.ndarray, seen: np.ndarray, *, rotation: bool) -> np.ndarray:

@@ -17,9 +17,9 @@ from inference_backend.lifting.lifted import Lifted
 from .contacts import likely_planted, planted_feet
 from .foot_lock import lock_feet
 from .limb_lengths import clip_lengths
-from .orientation import bone_rotations, hips_rotation, settle_spine
+from .orientation import bone_rotations, hips_rotation, rotation_sureness, settle_spine
 from .rest_pose import RestPose, build_rest_pose
-from .rigid_fit import Picture, fit_limbs
+from .rigid_fit import Picture, fit_limbs, stretch_limbs
 from .root_path import place_root, smooth_path
 from .smoothing import fill_gaps, local_fit, runs, smooth_rotations
 from .world import floor_height, level_by_feet, world_rotation
@@ -107,7 +107,8 @@ def solve(
 
     R = world_rotation(lifted.gravity) if like is None else like.R
     rotation = bone_rotations(x @ R, sigma, rest, times, seen)
-    rotation = smooth_rotations(rotation, times, settings.smoothing, seen)
+    sure = rotation_sureness(lifted.joints * scale, rest)
+    rotation = smooth_rotations(rotation, times, settings.smoothing, seen, sure)
 
     def walk(origin: np.ndarray | None = None) -> np.ndarray:
         path = _path(rest, rotation, root, information, R, trusted, times, seen, origin)
@@ -212,7 +213,8 @@ def _fit(
         report("solve", start, frames)
         part = slice(start, min(start + _CHUNK, frames))
         view = picture.part(part)
-        joints, prior_root = lifted.joints[part] * scale, lifted.root[part] * scale
+        joints = stretch_limbs(lifted.joints[part] * scale, lengths)
+        prior_root = lifted.root[part] * scale
         sigma = np.maximum(lifted.sigma[part] * scale, _SIGMA_FLOOR)
         sureness = np.maximum(lifted.sigma_xyz[part] * scale, _SIGMA_FLOOR) ** -2
         place, _ = place_root(joints, sigma, prior_root, view)
