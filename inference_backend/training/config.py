@@ -107,7 +107,7 @@ class TrainConfig:
     device: str = "auto"
     threads: int = 0  # 0: torch's choice
     out: str = "runs"
-    tgt_weights: str = ""  # gpc, e2e: a TGT to start from
+    tgt_weights: str = ""  # a TGT to go on from (tgt, e2e) or to correct (gpc)
     gpc_weights: str = ""  # e2e: a GPC to start from
     baseline: str = ""  # baseline: a name of networks.baselines
     data: DataConfig = field(default_factory=DataConfig)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from inference_backend.lifting.weights import load_weights
 from inference_backend.networks.normalise import normalise
 from inference_backend.networks.tgt import FAMILIES, TGT
 from inference_backend.training import bodies
@@ -79,7 +81,11 @@ def build(config: TrainConfig) -> Runner:
     device = pick_device(config.device)
     train, test = split(read_motion(config.data.motion), config.data)
     generator = Generator(train, config.generator, device, config.seed)
-    model = TGT(config.tgt, mean_lengths(train)).to(device)
+    if config.tgt_weights:  # go on from earlier weights, whose sizes count
+        model = load_weights("tgt", device, Path(config.tgt_weights)).model.requires_grad_(True)
+        config.tgt = model.config
+    else:
+        model = TGT(config.tgt, mean_lengths(train)).to(device)
     held_out = fixed_batches(test, config.generator, device, 4, seed=1234) if test else []
     validate: Callable | None = (lambda ema: quick_figures(ema, held_out)) if held_out else None
 
