@@ -18,14 +18,18 @@ _LOGIT_LIMIT = 3.0
 
 
 def likely_planted(
-    feet: np.ndarray, probability: np.ndarray, times: np.ndarray, seen: np.ndarray
+    feet: np.ndarray, foot_height: np.ndarray, probability: np.ndarray, times: np.ndarray, seen: np.ndarray
 ) -> np.ndarray:
     """Weights (T, C) 0..1 for a first path: the network's contacts, less where feet (T, C, 3) plainly
-    move. Needs no floor, and forgives the speed that an unsure distance adds."""
+    move or are tilted; foot_height (C,) of these points above the sole. Needs no floor, and forgives
+    the speed that an unsure distance adds."""
     _, velocity = local_fit(feet, times, _FIRST_WINDOW, seen)
     moving = np.maximum(np.linalg.norm(velocity, axis=-1) / STILL_SPEED - 1.0, 0.0)
     weight = np.where(probability > 0.5, probability, 0.0) * np.exp(-(moving**2))
-    return weight * seen[:, None]
+    weight = weight * seen[:, None]
+    planted = weight > 0.0
+    _lift_tiptoes(planted, feet[..., 2] - foot_height)
+    return np.where(planted, weight, 0.0)
 
 
 def too_short(start: int, stop: int, times: np.ndarray, seen: np.ndarray) -> bool:
@@ -76,16 +80,17 @@ def planted_feet(
         for start, stop in runs(planted[:, part]):
             if too_short(start, stop, times, seen):
                 planted[start:stop, part] = False
-    for foot in range(0, planted.shape[1] - 1, 2):
-        _lift_tiptoes(planted[:, foot : foot + 2], height[:, foot] - height[:, foot + 1])
+    _lift_tiptoes(planted, height)
     return planted
 
 
-def _lift_tiptoes(planted: np.ndarray, tilt: np.ndarray) -> None:
-    """Clear, in place, the heel (or toe) of still feet that do not stand flat. planted (T, 2), tilt (T,)
-    heel above toe, metres. Speed and the network's contacts tell a still foot, not a flat one; over a
-    whole stance its drawn tilt does, and it does not depend on where the floor is."""
-    for start, stop in runs(planted.all(1)):
-        typical = np.median(tilt[start:stop])
-        if abs(typical) > TIPTOE:
-            planted[start:stop, 0 if typical > 0 else 1] = False
+def _lift_tiptoes(planted: np.ndarray, height: np.ndarray) -> None:
+    """Clear, in place, the heel (or toe) of still feet that do not stand flat. planted and height (T, C),
+    metres. Speed and the network's contacts tell a still foot, not a flat one; over a whole stance its
+    drawn tilt does, and it does not depend on where the floor is."""
+    for heel in range(0, planted.shape[1] - 1, 2):
+        pair = planted[:, heel : heel + 2]
+        for start, stop in runs(pair.all(1)):
+            tilt = np.median(height[start:stop, heel] - height[start:stop, heel + 1])
+            if abs(tilt) > TIPTOE:
+                pair[start:stop, 0 if tilt > 0 else 1] = False

@@ -34,7 +34,7 @@ UNEVEN = 0.12  # metres: a stance within this height of the floor stands on the 
 LARGEST_HEEL_LIFT = np.radians(65.0)
 LARGEST_TOE_LIFT = np.radians(50.0)
 LEAST_SOLE_DOWN = 0.3  # cosine: a sole turned further from the floor does not stand on it
-FULL_REACH = 0.9995  # of the leg's length that a planted foot may need if the pose itself is not straighter
+FULL_REACH = 0.995  # of the leg's length that a planted foot may need if the pose itself is not straighter
 LARGEST_FOLLOW = 0.05  # metres a held leg may carry the pelvis up or down
 LOOSE_LEG = 3.0  # legs less stiff than this carry little; a straight one has 100, a right angle 2
 SINK = 0.01  # metres a foot in the air may dip into the floor before it is lifted
@@ -352,9 +352,7 @@ def _shift(rest: RestPose, heads: np.ndarray, S: str, plan: _Plan) -> np.ndarray
     return np.where(plan.held[:, None], shift, 0.0)
 
 
-def _spread(
-    shift: np.ndarray, times: np.ndarray, seen: np.ndarray, seconds: float = BLEND
-) -> np.ndarray:
+def _spread(shift: np.ndarray, times: np.ndarray, seen: np.ndarray, seconds: float = BLEND) -> np.ndarray:
     """Smooth a shift (T, 3) over `seconds` without making it smaller anywhere."""
     out = np.zeros_like(shift)
     for start, stop in runs(seen):

@@ -26,6 +26,7 @@ from .world import floor_height, level_by_feet, world_rotation
 
 Report = Callable[[str, int, "int | None"], None]
 
+STANDARD_HEIGHT = 1.72  # metres: all the bodies that the networks are trained on stand that tall
 _CHUNK = 1024  # frames fitted at once: bounds memory on long clips
 _BODY_SAMPLE = 3000  # frames that the body's shape is measured on
 _SIGMA_FLOOR = 0.01  # metres: no joint counts as more certain
@@ -115,8 +116,8 @@ def solve(
         return local_fit(path, times, settings.smoothing, seen)[0]
 
     trusted = np.zeros_like(lifted.contacts)
-    trusted = likely_planted(_feet(rest, rotation, walk()), lifted.contacts, times, seen)
     height = rest.joints[_FEET_AT, 2]
+    trusted = likely_planted(_feet(rest, rotation, walk()), height, lifted.contacts, times, seen)
     if like is None:
         # Level the world on the feet, then put the floor at zero under them.
         tilt = _tilt(_feet(rest, rotation, walk()) - [0.0, 0.0, 1.0] * height[:, None], trusted)
@@ -136,7 +137,7 @@ def solve(
     report("solve", frames, frames)
     if settings.foot_lock:
         trusted = contacts.astype(np.float64)
-        path = walk(origin)
+        path = walk(origin)  # the pelvis, not the legs, takes up what held feet would drift
         rotation, path, contacts = lock_feet(rest, rotation, path, contacts, times, seen)
 
     local = local_rotations(rest.rotation, BONE_PARENTS, rotation)
@@ -184,14 +185,18 @@ def _feet(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
 
 
 def _body(lifted: Lifted, seen: np.ndarray, height: float | None) -> tuple[RestPose, float]:
-    """The rest pose, and the factor between the network's metres and ours."""
+    """The rest pose, and the factor between the network's metres and ours.
+
+    Without a known height the body stands STANDARD_HEIGHT: a picture tells no size, so that what the
+    lengths add up to otherwise (1 to 3 % less, as the means of uncertain limbs and soles are short) is
+    error and no measurement.
+    """
+    height = STANDARD_HEIGHT if height is None else height
     at = np.flatnonzero(seen)
     at = at[np.linspace(0, len(at) - 1, min(len(at), _BODY_SAMPLE)).astype(int)]
     joints, sigma = lifted.joints[at], lifted.sigma[at]
     lengths = clip_lengths(joints, sigma, lifted.sigma_xyz[at], lifted.edge_lengths)
     rest = build_rest_pose(lengths, joints, sigma)
-    if height is None:
-        return rest, 1.0
     scale = height / rest.standing_height
     for _ in range(3):  # the crown's allowance does not scale: a few rounds make the height exact
         rest = build_rest_pose(lengths * scale, joints, sigma)

@@ -14,7 +14,8 @@ from gentg_blender.core.contract import EstimateSettings
 from gentg_blender.core.rotations import quat_from_axis_angle, quat_to_matrix
 from gentg_blender.core.skeleton import FEET, JOINT_INDEX, JOINT_MIRROR, JOINT_PARENTS, NUM_JOINTS
 from inference_backend.lifting.lifted import Lifted
-from inference_backend.solve.rest_pose import RestPose, pose_from_offsets
+from inference_backend.solve.limb_lengths import clip_lengths
+from inference_backend.solve.rest_pose import RestPose, build_rest_pose, pose_from_offsets
 
 IMAGE = (1280, 720)
 K = np.array([[1100.0, 0, 640.0], [0, 1100.0, 360.0], [0, 0, 1.0]])
@@ -51,6 +52,12 @@ def quiet(stage: str, done: int, total: int | None) -> None:
 
 def settings(**values) -> EstimateSettings:
     return replace(EstimateSettings(), **values)
+
+
+def drawn_height(lifted: Lifted) -> float:
+    """How tall a made-up network drew the body: solving for it leaves the size as it is."""
+    lengths = clip_lengths(lifted.joints, lifted.sigma, lifted.sigma_xyz, lifted.edge_lengths)
+    return build_rest_pose(lengths, lifted.joints, lifted.sigma).standing_height
 
 
 def rotation_about(axis, degrees: float) -> np.ndarray:

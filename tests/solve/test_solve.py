@@ -10,6 +10,7 @@ from solve_cases import (
     K,
     adult,
     camera,
+    drawn_height,
     film,
     lengths_of,
     quiet,
@@ -34,7 +35,7 @@ from gentg_blender.core.skeleton import (
     MAIN_JOINTS,
 )
 from inference_backend.solve.orientation import bone_rotations, settle_spine
-from inference_backend.solve.solve import joints_of, solve
+from inference_backend.solve.solve import STANDARD_HEIGHT, joints_of, solve
 
 MAIN = [JOINT_INDEX[n] for n in MAIN_JOINTS]
 FEET_AT = [JOINT_INDEX[n] for n in FEET]
@@ -45,7 +46,8 @@ def shoot(world, times, view=(5.0, 0.0, 0.0, 1.4, 5.0), options=None, **noise):
     about = (world[:, 0, :2].min(0) + world[:, 0, :2].max(0)) / 2.0
     R, t = camera(*view, about)
     case = film(world, times, R=R, t=t, **noise)
-    return case, solve(case.lifted, case.track, K, settings(**(options or {})), quiet)
+    options = {"height": drawn_height(case.lifted)} | (options or {})
+    return case, solve(case.lifted, case.track, K, settings(**options), quiet)
 
 
 def posed(solved):
@@ -235,6 +237,31 @@ def test_upside_down_stays_upside_down():
     assert np.linalg.norm(solved.xyz_camera - (world @ case.R.T + case.t), axis=-1).max() < 5e-3
     assert np.degrees(rotation_angle(solved.local_rotation[:, 0])).min() > 179.0
     assert not solved.contacts.any() and len(solved.warnings) == 1
+
+
+def test_without_a_height_the_body_is_the_networks_standard_one():
+    world, times = still(adult(), 10)
+    _, solved = shoot(0.93 * world, times, options={"height": None})
+    assert abs(solved.standing_height - STANDARD_HEIGHT) < 1e-6
+
+
+def test_a_heel_held_high_is_not_pressed_to_the_ground():
+    world, times = still(adult(), 60)
+    turn = rotation_about([1, 0, 0], 40.0)
+    body = [i for i, n in enumerate(JOINTS) if not n.endswith(("heel", "foot_index", "small_toe"))]
+    for s in "lr":  # each foot turned about its toe, the body lifted by as much
+        ankle, heel, tip, toe = (
+            world[:, JOINT_INDEX[f"{s}_{n}"]].copy() for n in ("ankle", "heel", "foot_index", "small_toe")
+        )
+        rise = (ankle - tip) @ turn.T - (ankle - tip)
+        world[:, JOINT_INDEX[s + "_heel"]] = tip + (heel - tip) @ turn.T
+        world[:, JOINT_INDEX[s + "_small_toe"]] = tip + (toe - tip) @ turn.T
+    world[:, body] += rise[:, None]
+    case, _ = shoot(world, times)
+    case.lifted.contacts[:] = 0.93  # a network that knows still feet, but not what stands on the ground
+    solved = solve(case.lifted, case.track, K, settings(height=drawn_height(case.lifted)), quiet)
+    assert solved.contacts[:, [1, 3]].all() and not solved.contacts[:, [0, 2]].any()
+    assert (solved.xyz[:, [JOINT_INDEX["l_heel"], JOINT_INDEX["r_heel"]], 2] > 0.08).all()
 
 
 def test_no_seen_frame_is_an_error_for_people():

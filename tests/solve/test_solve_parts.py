@@ -6,7 +6,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation, Slerp
 from solve_cases import K, adult, camera, film, still
 
-from gentg_blender.core.rotations import quat_from_axis_angle, quat_to_matrix, rotation_angle
+from gentg_blender.core.rotations import normalize, quat_from_axis_angle, quat_to_matrix, rotation_angle
 from gentg_blender.core.skeleton import (
     BONE_MIRROR,
     BONES,
@@ -20,7 +20,14 @@ from inference_backend.solve.contacts import planted_feet
 from inference_backend.solve.joint_limits import TURN_ROOM, fold, limit_turn, swing_about
 from inference_backend.solve.limb_lengths import clip_lengths, weighted_median
 from inference_backend.solve.rest_pose import HEEL_ABOVE_SOLE, build_rest_pose
-from inference_backend.solve.rigid_fit import HUBER, PIXEL_SIGMA, Picture, fit_limbs, reprojection
+from inference_backend.solve.rigid_fit import (
+    HUBER,
+    PIXEL_SIGMA,
+    Picture,
+    fit_limbs,
+    reprojection,
+    stretch_limbs,
+)
 from inference_backend.solve.root_path import (
     ACCELERATION_DENSITY,
     CONTACT_SPEED,
@@ -460,3 +467,36 @@ def test_contacts_have_no_flicker_and_stop_at_gaps():
     p[35] = 0.9  # one hopeful frame in the air
     got = planted_feet(feet, np.array([0.02]), p, t, seen)[:, 0]
     assert got[16:29].all() and not got[34:38].any() and not got[10:15].any()
+
+
+def test_limbs_drawn_short_get_their_length_and_keep_their_direction():
+    rng = np.random.default_rng(5)
+    lengths = np.where(JOINT_PARENTS >= 0, 0.3, 0.0)
+    parents = np.maximum(JOINT_PARENTS, 0)
+    vectors = normalize(rng.standard_normal((4, NUM_JOINTS, 3))) * 0.26
+    vectors[:, JOINT_INDEX["l_knee"]] *= 0.01  # hardly any direction: not blown up to full length
+    joints = np.zeros((4, NUM_JOINTS, 3))
+    for joint in range(1, NUM_JOINTS):
+        joints[:, joint] = joints[:, parents[joint]] + vectors[:, joint]
+    after = stretch_limbs(joints, lengths)
+    after = after - after[:, parents]
+    size = np.linalg.norm(after, axis=-1)
+    knee = np.arange(NUM_JOINTS) == JOINT_INDEX["l_knee"]
+    assert np.allclose(size[:, 1:][:, ~knee[1:]], 0.3)
+    assert np.allclose(size[:, knee], 0.0026 * 1.25)
+    assert np.allclose(normalize(after[:, 1:]), normalize(vectors[:, 1:]))
+
+
+def test_scattered_directions_follow_their_surroundings_and_sure_ones_are_left_alone():
+    times = np.arange(120) / 60.0
+    seen = np.ones(120, bool)
+    angle = np.zeros(120)
+    angle[50:60] = 2.0  # a burst of nonsense
+    q = quat_from_axis_angle(np.array([0.0, 0.0, 1.0]), angle)[:, None]
+    sure = np.ones((120, 1))
+    plain = smooth_rotations(q, times, 0.12, seen)
+    assert np.array_equal(smooth_rotations(q, times, 0.12, seen, sure), plain)
+    sure[48:62] = 0.0
+    calm = smooth_rotations(q, times, 0.12, seen, sure)
+    assert rotation_angle(plain[55, 0]) > 1.5 and rotation_angle(calm[:, 0]).max() < 0.6
+    assert np.allclose(calm[:25], plain[:25], atol=1e-3)  # far from the burst nothing changes
