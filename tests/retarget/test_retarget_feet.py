@@ -111,15 +111,12 @@ def test_easing_is_in_seconds_and_has_no_jumps(stride):
         assert np.linalg.norm(np.diff(ankle, axis=0), axis=-1).max() < 1.5 * solution.scale * fastest
 
 
-def test_contacts_are_found_where_a_foot_stands():
+def test_contacts_are_found_where_a_foot_stands(walk):
     """A source whose left foot stands for the first half and then flies."""
-    from conftest import source_motion
-
-    stride = source_motion(2.0)
-    head = np.repeat(stride.body.head[None], 60, 0)
-    rotation = np.repeat(stride.body.rotation[None], 60, 0)
+    head = np.repeat(walk.body.head[None], 60, 0)
+    rotation = np.repeat(walk.body.rotation[None], 60, 0)
     head[30:] += np.linspace(0, 1.0, 30)[:, None, None] * [0, -1.0, 0.3]
-    source = type(stride)(stride.body, head, rotation, np.arange(60) / 30)
+    source = type(walk)(walk.body, head, rotation, np.arange(60) / 30)
     found = detect_contacts(source)
     assert found[:29].all() and not found[34:].any()
 
