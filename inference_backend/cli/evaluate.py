@@ -125,7 +125,7 @@ def _settings(args: argparse.Namespace, **more: Any) -> EstimateSettings:
 def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
     import tempfile
 
-    from inference_backend.evaluation.video_suite import BASELINE, OURS, find_cases, run_cases, verdicts
+    from inference_backend.evaluation.video_suite import BASELINE, OURS, find_cases, run_cases, suite_verdicts
     from inference_backend.pipeline.estimate import Estimator
     from inference_backend.pipeline.outputs import Outputs
     from inference_backend.pipeline.reporter import Reporter
@@ -155,7 +155,7 @@ def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
         for _, scores in run_cases(cases, estimate, baseline):
             for method, value in scores.items():
                 methods[method].append(value)
-    found = verdicts(methods[OURS], methods[BASELINE])
+    found = suite_verdicts(cases, methods[OURS], methods[BASELINE])
     tables = _tables(methods, args, "clip") + ["\n".join(map(str, found))]
     return methods, tables, int(args.check and not all(v.holds for v in found))
 

@@ -71,8 +71,9 @@ def run_cases(cases: list[VideoCase], estimate: Callable[[VideoCase, Reference],
 
 @dataclass(frozen=True)
 class Verdict:
-    """One promise and whether it holds."""
+    """One promise and whether it holds for `about`, a clip or a set of clips."""
 
+    about: str
     metric: str
     value: float
     limit: float
@@ -84,15 +85,23 @@ class Verdict:
 
     def __str__(self) -> str:
         what = f"{self.metric} {'/ ' + BASELINE if self.is_ratio else ''}".strip()
-        return f"{'met   ' if self.holds else 'MISSED'}  {what}: {self.value:.3g} (at most {self.limit:g})"
+        return f"{'met   ' if self.holds else 'MISSED'}  {self.about}: {what} {self.value:.3g} (at most {self.limit:g})"
 
 
-def verdicts(ours: list[Score], theirs: list[Score]) -> list[Verdict]:
+def suite_verdicts(cases: list[VideoCase], ours: list[Score], theirs: list[Score]) -> list[Verdict]:
+    """The promises of LIMITS: on the mean of the clips with a gt.npz, and for every camera of a real scene alone."""
+    together = [i for i, case in enumerate(cases) if case.camera is None]
+    groups = {"mean of the clips with exact truth": together} if together else {}
+    groups |= {case.name: [i] for i, case in enumerate(cases) if case.camera is not None}
+    return [v for name, at in groups.items() for v in verdicts([ours[i] for i in at], [theirs[i] for i in at], name)]
+
+
+def verdicts(ours: list[Score], theirs: list[Score], about: str = "mean") -> list[Verdict]:
     """The promises of LIMITS, on means over clips."""
     out = []
     for metric, (limit, is_ratio) in LIMITS.items():
         value = mean_score(ours).values.get(metric, np.nan)
         if is_ratio:
             value /= mean_score(theirs).values[metric]
-        out.append(Verdict(metric, value, limit, is_ratio))
+        out.append(Verdict(about, metric, value, limit, is_ratio))
     return out

@@ -12,7 +12,14 @@ from inference_backend.cli import evaluate
 from inference_backend.evaluation import report
 from inference_backend.evaluation.readers import read_poses, read_reference
 from inference_backend.evaluation.score import Score, score
-from inference_backend.evaluation.video_suite import BASELINE, OURS, find_cases, run_cases, verdicts
+from inference_backend.evaluation.video_suite import (
+    BASELINE,
+    OURS,
+    find_cases,
+    run_cases,
+    suite_verdicts,
+    verdicts,
+)
 from tests.preview.preview_case import capture, clip
 
 TIMES = np.arange(12) / 25
@@ -132,6 +139,11 @@ def test_video_suite_finds_scores_and_judges(tmp_path):
     worse = verdicts([r[BASELINE] for r in results], [r[BASELINE] for r in results])
     assert not any(v.holds for v in worse if v.metric in ("mpjpe", "p_mpjpe", "bone_std"))
     assert "MISSED" in str(worse[0])
+    # A good scene must not hide behind bad ones: rendered clips are averaged, each real camera stands alone.
+    mixed = [results[0][OURS], results[1][OURS], results[2][BASELINE]]
+    found = suite_verdicts(cases, mixed, [r[BASELINE] for r in results])
+    holds = {v.about: v.holds for v in found if v.metric == "mpjpe"}
+    assert holds == {"mean of the clips with exact truth": True, "views/cam01": False}
     with pytest.raises(GentgError, match="no clip with a reference"):
         find_cases(base)
 
