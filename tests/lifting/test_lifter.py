@@ -38,7 +38,7 @@ def networks() -> dict[str, Loaded]:
                 p.normal_(0.0, 0.1)
     return {
         "tgt": Loaded(tgt.eval().requires_grad_(False), "1" * 64, {"calibration": [1.2, 0.8]}),
-        "gpc": Loaded(gpc.eval().requires_grad_(False), "2" * 64, {"corrector": {"steps": 2}}),
+        "gpc": Loaded(gpc.eval().requires_grad_(False), "2" * 64, {"corrector": {"steps": 2, "threshold": 0.06}}),
     }
 
 
@@ -58,7 +58,7 @@ def lift(
     networks, clip: KeypointTrack, camera: np.ndarray = K, corrector=None, graphs=None, **settings
 ) -> LiftResult:
     lifter = Lifter(
-        EstimateSettings(device="cpu", **settings), **networks, corrector=corrector, graphs=graphs
+        EstimateSettings(device="cpu", **({"correction": 1.0} | settings)), **networks, corrector=corrector, graphs=graphs
     )
     return lifter.lift(clip, camera)
 
@@ -91,7 +91,7 @@ def test_a_long_clip_through_every_quality(networks):
 
 def test_progress_reaches_its_total(networks):
     told = []
-    lifter = Lifter(EstimateSettings(device="cpu", quality="fast"), **networks)
+    lifter = Lifter(EstimateSettings(device="cpu", quality="fast", correction=1.0), **networks)
     lifter.lift(track(600), K, lambda stage, done, total: told.append((stage, done, total)))
     assert told[-1][1] == told[-1][2] and {s for s, _, _ in told} == {"lift"}
     assert [d for _, d, _ in told] == sorted({d for _, d, _ in told})
