@@ -19,7 +19,7 @@ _ADULT = {
     "spine": 0.165, "chest": 0.135, "neck": 0.175, "head": 0.195, "l_shoulder": 0.173, "l_elbow": 0.272,
     "l_wrist": 0.243, "l_hip": 0.086, "l_knee": 0.408, "l_ankle": 0.416,
 }  # fmt: skip
-SOLE = 0.072  # height of the ankle above the floor / standing height
+SOLE = 0.072 / 1.72  # height of the ankle above the floor / standing height; see the foot of motion.py
 _STANDING = ("l_knee", "l_ankle", "spine", "chest", "neck", "head", "head_top")
 
 # Edges that vary together: one random factor each (face, hand and foot points move as wholes).

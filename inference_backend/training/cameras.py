@@ -30,8 +30,12 @@ def film(xyz: torch.Tensor, times: torch.Tensor, config, g: torch.Generator) -> 
     """World joints (B, T, 35, 3), Z up, with times (B, T) -> camera axes, by one random camera a clip."""
     b, device = len(xyz), xyz.device
     yaw = _uniform(b, -torch.pi, torch.pi, g, device)
-    pitch = config.pitch_mean + config.pitch_spread * torch.randn(b, generator=g, device=device)
-    roll = config.roll_spread * torch.randn(b, generator=g, device=device)
+    # Most cameras are held nearly level; some are put on a shelf or a wall and tilt either way.
+    tilted = (torch.rand(b, generator=g, device=device) < config.tilted).float()
+    pitch_spread = config.pitch_spread + tilted * (config.tilted_pitch_spread - config.pitch_spread)
+    roll_spread = config.roll_spread + tilted * (config.tilted_roll_spread - config.roll_spread)
+    pitch = config.pitch_mean + pitch_spread * torch.randn(b, generator=g, device=device)
+    roll = roll_spread * torch.randn(b, generator=g, device=device)
     pitch = pitch.clamp(-1.2, 1.35)
     ahead = torch.stack([yaw.sin() * pitch.cos(), yaw.cos() * pitch.cos(), -pitch.sin()], -1)  # (B, 3)
     right = torch.stack([yaw.cos(), -yaw.sin(), torch.zeros_like(yaw)], -1)

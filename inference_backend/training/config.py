@@ -43,9 +43,12 @@ class GeneratorConfig:
     mirror: float = 0.5
     limb_mixing: float = 0.15  # legs of one clip under the trunk of another
     body_spread: float = 0.06  # log-normal spread of every limb length
-    pitch_mean: float = 0.08  # radians, camera looking down
-    pitch_spread: float = 0.28
-    roll_spread: float = 0.12
+    pitch_mean: float = 0.10  # radians, camera looking down
+    pitch_spread: float = 0.15
+    roll_spread: float = 0.05
+    tilted: float = 0.35  # share of cameras that are far from level
+    tilted_pitch_spread: float = 0.38
+    tilted_roll_spread: float = 0.2
     focal_mm: tuple[float, float] = (22.0, 80.0)  # full-frame equivalent
     person_fraction: tuple[float, float] = (0.22, 1.05)  # standing height / picture height
     panning: float = 0.2

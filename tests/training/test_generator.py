@@ -47,7 +47,7 @@ def test_a_wrong_focal_length_scales_a_clips_whole_picture(clips):
 def test_every_body_has_the_standard_height_and_constant_symmetric_limbs(clips):
     batch = draw(clips, body_spread=0.1)
     stack = ("l_knee", "l_ankle", "spine", "chest", "neck", "head", "head_top")
-    height = sum(batch.lengths[:, J[n]] for n in stack) / (1 - 0.072)
+    height = sum(batch.lengths[:, J[n]] for n in stack) + 0.072  # metres of sole under the ankle
     torch.testing.assert_close(height, torch.full_like(height, BODY_HEIGHT))
     for j, p in enumerate(JOINT_PARENTS):
         if p >= 0:
@@ -63,7 +63,7 @@ def test_edges_and_joints_are_inverse():
 
 
 def test_gravity_points_down_and_contacts_are_low_and_slow(clips):
-    batch = draw(clips, size=64, panning=0.0, roll_spread=0.0, pitch_spread=0.1, **CLEAN)
+    batch = draw(clips, size=64, panning=0.0, tilted=0.0, **CLEAN)
     torch.testing.assert_close(batch.gravity.norm(dim=-1), torch.ones(64, 24))
     fall = torch.einsum(
         "btc,btc->bt", batch.gravity, batch.xyz[:, :, J["l_ankle"]] - batch.xyz[:, :, J["head"]]
@@ -73,7 +73,7 @@ def test_gravity_points_down_and_contacts_are_low_and_slow(clips):
     step = torch.diff(batch.times, dim=1)[:, :1, None]
     speed = (feet[:, 2:] - feet[:, :-2]).norm(dim=-1) / (2 * step)
     planted = batch.contacts[:, 1:-1] > 0
-    assert 0.02 < planted.float().mean() < 0.9
+    assert 0.01 < planted.float().mean() < 0.9
     assert speed[planted].max() < 0.2 + 1e-3
     height = -torch.einsum("btc,btfc->btf", batch.gravity, feet)
     above = height - height.amin(dim=1, keepdim=True)
