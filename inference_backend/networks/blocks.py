@@ -29,6 +29,25 @@ def token_hops() -> torch.Tensor:
     return near.clamp(max=FARTHEST)
 
 
+def _ancestors() -> torch.Tensor:
+    """(35, 35): 1 where joint k lies on the way from the pelvis to joint j (j included)."""
+    a = torch.zeros(NUM_JOINTS, NUM_JOINTS)
+    for j in range(NUM_JOINTS):
+        k = j
+        while k > 0:
+            a[j, k] = 1.0
+            k = int(JOINT_PARENTS[k])
+    return a
+
+
+ANCESTORS = _ancestors()
+
+
+def joints_from_edges(edges: torch.Tensor) -> torch.Tensor:
+    """Vectors from the parent (..., 35, 3) -> joints relative to the pelvis (..., 35, 3)."""
+    return torch.einsum("jk,...kc->...jc", ANCESTORS.to(edges), edges)
+
+
 class Mlp(nn.Module):
     """Two linear layers with GELU between."""
 

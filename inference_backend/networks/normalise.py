@@ -53,8 +53,38 @@ def normalise(points: torch.Tensor, confidence: torch.Tensor, times: torch.Tenso
         .sqrt()[..., 0]
         .clamp(min=1e-4)
     )
-    unit = flat / size[..., None, None]
+    view = torch.stack(
+        [torch.log(size / TYPICAL_SIZE), torch.atan(centre[..., 0]), torch.atan(centre[..., 1])], dim=-1
+    )
+    return _described(flat / size[..., None, None], confidence, times, view, rotation, size)
 
+
+def screen_coordinates(
+    points: torch.Tensor, confidence: torch.Tensor, times: torch.Tensor, half_width: torch.Tensor
+) -> Normalised:
+    """What lifters without ray normalisation see, for comparison: the picture from -1 to 1 across its width.
+
+    Arguments as for `normalise`, and the picture's edge `half_width` (B,) in the units of `points`. The virtual
+    camera is the real one; the network isn't told the lens, nor where in the picture the person stands but by
+    the points themselves (Pavllo et al. 2019, section 3.1).
+    """
+    b, t = times.shape
+    size = half_width[:, None].expand(b, t)
+    unit = torch.where((confidence > 0)[..., None], points / size[..., None, None], 0.0)
+    rotation = torch.eye(3, device=points.device, dtype=points.dtype).expand(b, t, 3, 3)
+    return _described(unit, confidence, times, points.new_zeros(b, t, 3), rotation, size)
+
+
+def _described(
+    unit: torch.Tensor,
+    confidence: torch.Tensor,
+    times: torch.Tensor,
+    view: torch.Tensor,
+    rotation: torch.Tensor,
+    size: torch.Tensor,
+) -> Normalised:
+    """Normalised points with their velocity and the frame's condition; `view` (B, T, 3) is its first part."""
+    present = confidence > 0
     step = (times[:, 2:] - times[:, :-2]).clamp(min=1e-3)[..., None, None] if times.shape[1] > 2 else None
     velocity = torch.zeros_like(unit)
     if step is not None:
@@ -65,17 +95,10 @@ def normalise(points: torch.Tensor, confidence: torch.Tensor, times: torch.Tenso
         gap = torch.cat([gap[:, :1], gap], 1).clamp(min=1e-3)
     else:
         gap = torch.full_like(times, 1 / 30)
-    condition = torch.stack(
-        [
-            torch.log(size / TYPICAL_SIZE),
-            torch.atan(centre[..., 0]),
-            torch.atan(centre[..., 1]),
-            torch.log2(gap * 30.0),
-            present.to(points).mean(-1) * 2 - 1,
-            confidence.mean(-1) * 2 - 1,
-        ],
-        dim=-1,
+    frame = torch.stack(
+        [torch.log2(gap * 30.0), present.to(unit).mean(-1) * 2 - 1, confidence.mean(-1) * 2 - 1], dim=-1
     )
+    condition = torch.cat([view, frame], -1)
     return Normalised(unit, velocity, confidence, condition, rotation, size)
 
 

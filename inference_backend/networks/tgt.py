@@ -14,7 +14,13 @@ import torch
 from torch import nn
 
 from gentg_blender.core.skeleton import FEET, JOINT_MIRROR, LIMB_INDEX, NUM_JOINTS
-from inference_backend.networks.blocks import NUM_TOKENS, GraphBlock, TimeBlock, rotary_table
+from inference_backend.networks.blocks import (
+    NUM_TOKENS,
+    GraphBlock,
+    TimeBlock,
+    joints_from_edges,
+    rotary_table,
+)
 from inference_backend.networks.normalise import CONDITIONS, TYPICAL_SPREAD, Normalised
 
 # Detector families by the order of their embedding, which never changes.
@@ -39,6 +45,8 @@ class TGTConfig:
     temporal: bool = True
     rotary: bool = True
     detector_embedding: bool = True
+    ray_normalisation: bool = True  # False: screen coordinates; for comparison only, the lifter has rays
+    fk_output: bool = False  # True: joints by forward kinematics from directions and lengths, not free
 
 
 @dataclass
@@ -156,6 +164,8 @@ class TGT(nn.Module):
         log_length = self.length_head(f.float().mean(1).to(f.dtype)).float()
         log_length = (log_length + log_length[:, self.mirror]) / 2
         lengths = self.mean_lengths * log_length.exp()
+        if c.fk_output:
+            joints = joints_from_edges(directions * lengths[:, None, :, None])
         offset = self.root_head(f).float()
         depth = TYPICAL_SPREAD / x.size * offset[..., 2].exp()
         root = torch.cat([offset[..., :2] * (x.size * depth)[..., None], depth[..., None]], -1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX as J
-from gentg_blender.core.skeleton import JOINT_MIRROR, JOINT_PARENTS, JOINTS, NUM_JOINTS
+from gentg_blender.core.skeleton import JOINT_MIRROR, JOINT_PARENTS, JOINTS
 from inference_backend.training.motion import BODY_HEIGHT
 
 # Lengths of the edge from the parent in an average adult of BODY_HEIGHT, metres: between published
@@ -35,18 +35,6 @@ def _side_of_left(name: str) -> str:
     return "l_" + name[2:] if name.startswith("r_") else name
 
 
-def _ancestors() -> torch.Tensor:
-    """(35, 35): 1 where joint k lies on the way from the pelvis to joint j (j included)."""
-    a = torch.zeros(NUM_JOINTS, NUM_JOINTS)
-    for j in range(NUM_JOINTS):
-        k = j
-        while k > 0:
-            a[j, k] = 1.0
-            k = int(JOINT_PARENTS[k])
-    return a
-
-
-ANCESTORS = _ancestors()
 PARENTS = torch.as_tensor(JOINT_PARENTS)
 _PARENT_OR_SELF = PARENTS.clamp(min=0)
 MIRROR = torch.as_tensor(JOINT_MIRROR)
@@ -57,11 +45,6 @@ ADULT = torch.tensor([_ADULT.get(_side_of_left(n), 0.0) for n in JOINTS])
 def edges_of(x: torch.Tensor) -> torch.Tensor:
     """Joints (..., 35, 3) -> vectors from the parent (..., 35, 3); zero for the pelvis."""
     return x - x[..., _PARENT_OR_SELF.to(x.device), :]
-
-
-def joints_from_edges(edges: torch.Tensor) -> torch.Tensor:
-    """Vectors from the parent (..., 35, 3) -> joints relative to the pelvis (..., 35, 3)."""
-    return torch.einsum("jk,...kc->...jc", ANCESTORS.to(edges), edges)
 
 
 def standing_height(lengths: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import types
 import typing
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -127,16 +127,24 @@ _CHOICES = {
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for a word: it wants 1.0e-3
 
 
+T = TypeVar("T")
+
+
 def load_config(path: str | Path | None, overrides: list[str] = ()) -> TrainConfig:
     """YAML file and `a.b=value` overrides -> TrainConfig.
 
     Raises GentgError for unknown keys, wrong types and words that are no choice, naming the key.
     """
+    return check_choices(load_dataclass(TrainConfig, path, overrides))
+
+
+def load_dataclass(cls: type[T], path: str | Path | None, overrides: list[str] = ()) -> T:
+    """The same for any configuration made of dataclasses, without the check of choices."""
     tree: dict[str, Any] = {}
     if path is not None:
         try:
             tree = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-            _build(TrainConfig, tree, "")
+            _build(cls, tree, "")
         except FileNotFoundError as error:
             raise GentgError(
                 "no_such_file", "The training configuration does not exist.", file=path
@@ -145,9 +153,22 @@ def load_config(path: str | Path | None, overrides: list[str] = ()) -> TrainConf
             raise GentgError("bad_request", f"Not valid YAML: {error}", file=path) from error
         except GentgError as error:
             raise GentgError(error.code, error.message, file=path, hint=error.hint) from error
+    return _overridden(cls, tree, overrides)
+
+
+def with_overrides(config: TrainConfig, overrides: list[str]) -> TrainConfig:
+    """A copy with `a.b=value` settings replaced. Raises GentgError as `load_config` does."""
+    return check_choices(_overridden(TrainConfig, to_dict(config), overrides))
+
+
+def _overridden(cls: type[T], tree: dict[str, Any], overrides: list[str]) -> T:
     for item in overrides:
         _override(tree, item)
-    config = _build(TrainConfig, tree, "")
+    return _build(cls, tree, "")
+
+
+def check_choices(config: TrainConfig) -> TrainConfig:
+    """-> the same. Raises GentgError for a word that is no choice."""
     for key, choices in _CHOICES.items():
         value = config
         for name in key.split("."):
@@ -199,6 +220,8 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         if origin is tuple and len(value) != len(args):
             raise GentgError("bad_request", f"{where} must be {len(args)} values, not {value!r}")
         return origin(_convert(args[0], v, where) for v in value)
+    if origin is dict and isinstance(value, dict):
+        return {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
     if kind is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -13,6 +13,8 @@ import torch
 
 from gentg_blender.core.skeleton import FEET, NUM_JOINTS
 from gentg_blender.core.skeleton import JOINT_INDEX as J
+from inference_backend.networks.blocks import joints_from_edges
+from inference_backend.networks.normalise import Normalised, normalise, screen_coordinates
 from inference_backend.training import bodies, cameras, noise
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.motion import MotionClip
@@ -35,6 +37,13 @@ class Batch:
     gravity: torch.Tensor  # (B, T, 3) truth, down
     contacts: torch.Tensor  # (B, T, 4) truth 0/1 in FEET order
     lengths: torch.Tensor  # (B, 35) truth, edge from the parent
+    half_width: torch.Tensor  # (B,) edge of the picture in the units of `points`
+
+    def normalised(self, rays: bool = True) -> Normalised:
+        """What a network sees of it; `rays` False: screen coordinates, as in the ablation."""
+        if rays:
+            return normalise(self.points, self.confidence, self.times)
+        return screen_coordinates(self.points, self.confidence, self.times, self.half_width)
 
 
 class Generator:
@@ -83,19 +92,18 @@ class Generator:
         leg = J["l_knee"], J["l_ankle"]
         stride = (lengths[:, leg].sum(-1) / own[:, leg].sum(-1))[:, None, None]
         root = x[:, :, 0] * stride
-        x = bodies.joints_from_edges(direction * lengths[:, None, :, None]) + root[:, :, None]
+        x = joints_from_edges(direction * lengths[:, None, :, None]) + root[:, :, None]
 
         contacts = _contacts(x, times)
         filmed = cameras.film(x, times, c, g)
         found = noise.detect(filmed, times, c, g, family)
-        points = found.points
+        points, half_width = found.points, filmed.half_width
         if c.focal_error > 0:
             wrong = (rand(size) < c.focal_error).float()
             factor = torch.exp(wrong * c.focal_error_spread * torch.randn(size, generator=g, device=device))
-            points = points * factor[:, None, None, None]
-        return Batch(
-            points, found.confidence, times, found.family, filmed.xyz, filmed.gravity, contacts, lengths
-        )
+            points, half_width = points * factor[:, None, None, None], half_width * factor
+        return Batch(points, found.confidence, times, found.family, filmed.xyz, filmed.gravity, contacts,
+                     lengths, half_width)  # fmt: skip
 
     def _motion(self, when: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Windows at `when` (B, T) seconds -> clip numbers, their edge lengths, joints (B, T, 35, 3)."""

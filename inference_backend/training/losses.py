@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from gentg_blender.core.skeleton import JOINTS, NUM_JOINTS
+from inference_backend.networks.blocks import joints_from_edges
 from inference_backend.networks.normalise import Normalised
 from inference_backend.networks.tgt import TGTOutput
 from inference_backend.training import bodies
@@ -27,7 +28,7 @@ def truth_in_virtual_camera(batch: Batch, x: Normalised) -> tuple[torch.Tensor, 
 
 def rigid_joints(out: TGTOutput) -> torch.Tensor:
     """Forward kinematics of predicted directions and clip-level lengths -> (B, T, 35, 3)."""
-    return bodies.joints_from_edges(out.directions * out.lengths[:, None, :, None])
+    return joints_from_edges(out.directions * out.lengths[:, None, :, None])
 
 
 def laplace_nll(error: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -11,13 +11,11 @@ import torch
 from gentg_blender.core.contract import GentgError
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
-from inference_backend.networks.normalise import normalise
 from inference_backend.networks.tgt import TGT, TGTConfig
 from inference_backend.training.config import DataConfig, GeneratorConfig
 from inference_backend.training.generator import Generator
 from inference_backend.training.losses import truth_in_virtual_camera
-from inference_backend.training.motion import read_motion
-from inference_backend.training.train_tgt import split
+from inference_backend.training.setup import motion_of, split
 
 
 def load_run(run: Path) -> dict[str, Any]:
@@ -45,6 +43,9 @@ def ship(run: Path, folder: Path, motion: Path) -> dict[str, str]:
     if config["kind"] not in ("tgt", "gpc", "e2e"):
         raise GentgError("bad_request", f"A run of kind {config['kind']} has no weights to ship.", file=run,
                          hint="Runs of kind tgt, gpc and e2e can be shipped.")  # fmt: skip
+    if not TGTConfig(**config["tgt"]).ray_normalisation:
+        raise GentgError("bad_request", "A TGT without ray normalisation is for comparison: nothing else can use it.",
+                         file=run)  # fmt: skip
     hashes = {}
     if config["kind"] in ("tgt", "e2e"):
         model = TGT(TGTConfig(**config["tgt"]))
@@ -69,7 +70,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
     Found on half of the held-out clips (every second one); figures are given on the other half.
     The maximum-likelihood factor of a Laplace scale is mean(|error| / scale).
     """
-    _, test = split(read_motion(motion), data)
+    _, test = split(motion_of(motion), data)
     if not test:
         raise GentgError(
             "bad_request",
@@ -81,7 +82,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
     plane, depth = [], []
     for _ in range(batches):
         batch = generator.batch(16)
-        x = normalise(batch.points, batch.confidence, batch.times)
+        x = batch.normalised(model.config.ray_normalisation)
         out = model(x, batch.times, batch.family)
         error = (out.joints - truth_in_virtual_camera(batch, x)[0]).abs()[:, :, 1:]
         plane.append((error[..., :2].mean(-1) / out.scale[:, :, 1:, 0]).mean())

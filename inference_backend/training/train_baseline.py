@@ -10,14 +10,12 @@ from torch import nn
 from gentg_blender.core.contract import GentgError
 from gentg_blender.core.skeleton import JOINT_INDEX, JOINTS
 from inference_backend.networks.baselines import BASELINES, input_joints
-from inference_backend.networks.normalise import CONDITIONS, Normalised, normalise
+from inference_backend.networks.normalise import CONDITIONS, Normalised
 from inference_backend.networks.tgt import POINT_FEATURES
 from inference_backend.training.config import TrainConfig
-from inference_backend.training.generator import Generator
 from inference_backend.training.losses import JOINT_WEIGHT, truth_in_virtual_camera
-from inference_backend.training.motion import read_motion
-from inference_backend.training.runner import Runner, pick_device
-from inference_backend.training.train_tgt import fixed_batches, split
+from inference_backend.training.runner import Runner
+from inference_backend.training.setup import begin
 
 # What TGT sees of a joint, and of the frame, on every joint: nobody wins by better input.
 FEATURES = POINT_FEATURES + 1 + CONDITIONS
@@ -53,20 +51,15 @@ def joints_of(model: BaselineLifter, joints: torch.Tensor) -> torch.Tensor:
 
 def build(config: TrainConfig) -> Runner:
     """A runner for config.baseline: position and velocity losses, the optimiser of TGT."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = pick_device(config.device)
-    train, test = split(read_motion(config.data.motion), config.data)
-    generator = Generator(train, config.generator, device, config.seed)
+    setup = begin(config, config.seed)
+    device, generator = setup.device, setup.generator
     model = BaselineLifter(config.baseline).to(device)
     weight = JOINT_WEIGHT.to(device)[model.joints]
-    held_out = fixed_batches(test, config.generator, device, 4, seed=1234) if test else []
 
     def draw_loss(network: nn.Module, progress: float):
         with torch.autocast(device.type, enabled=False):
             batch = generator.batch(config.optim.batch)
-            x = normalise(batch.points, batch.confidence, batch.times)
+            x = batch.normalised()
         predicted = network(x)
         truth = joints_of(model, truth_in_virtual_camera(batch, x)[0])
         error = predicted - truth
@@ -80,12 +73,12 @@ def build(config: TrainConfig) -> Runner:
     def validate(ema: BaselineLifter) -> dict[str, float]:
         ema.eval()
         errors = []
-        for batch in held_out:
-            x = normalise(batch.points, batch.confidence, batch.times)
+        for batch in setup.held_out(seed=1234):
+            x = batch.normalised()
             truth = joints_of(ema, truth_in_virtual_camera(batch, x)[0])
             errors.append((ema(x) - truth).norm(dim=-1).mean())
         return {"mpjpe_mm": 1e3 * float(torch.stack(errors).mean())}
 
-    runner = Runner(config, model, draw_loss, [generator.random], validate if held_out else None)
+    runner = Runner(config, model, draw_loss, [generator.random], validate if setup.test else None)
     runner.resume()
     return runner

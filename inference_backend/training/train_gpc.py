@@ -13,16 +13,16 @@ from inference_backend.diffusion.schedules import alpha_bar
 from inference_backend.lifting.correct import joint_sigma
 from inference_backend.lifting.weights import load_weights
 from inference_backend.networks.gpc import GPC, GPCCondition
-from inference_backend.networks.normalise import Normalised, normalise
+from inference_backend.networks.normalise import Normalised
 from inference_backend.networks.tgt import TGT, TGTOutput
 from inference_backend.training import bodies
 from inference_backend.training.config import TrainConfig
-from inference_backend.training.generator import Batch, Generator
+from inference_backend.training.generator import Batch
 from inference_backend.training.losses import JOINT_WEIGHT, tgt_loss, truth_in_virtual_camera
-from inference_backend.training.motion import read_motion
 from inference_backend.training.noise import body_parts
-from inference_backend.training.runner import Runner, pick_device
-from inference_backend.training.train_tgt import family_for, fixed_batches, split
+from inference_backend.training.runner import Runner
+from inference_backend.training.setup import begin
+from inference_backend.training.train_tgt import family_for
 
 LARGEST = 6.0  # whitened residuals beyond this are clipped, in training as in sampling
 USED_LEVELS = 0.6  # sampling starts half way up; most of the training lies below this share of the levels
@@ -120,12 +120,8 @@ def gpc_loss(
 
 def build(config: TrainConfig) -> Runner:
     """A runner for kind gpc (frozen TGT) or e2e (both)."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = pick_device(config.device)
-    train, test = split(read_motion(config.data.motion), config.data)
-    generator = Generator(train, config.generator, device, config.seed + 1)
+    setup = begin(config, config.seed + 1)
+    device, generator = setup.device, setup.generator
     tgt = load_weights("tgt", device, Path(config.tgt_weights) if config.tgt_weights else None).model
     end_to_end = config.kind == "e2e"
     # The run's configuration states the networks as they are: weights that are built upon bring their sizes.
@@ -147,7 +143,7 @@ def build(config: TrainConfig) -> Runner:
     def draw_loss(network: nn.Module, progress: float):
         with torch.autocast(device.type, enabled=False):
             batch = generator.batch(config.optim.batch)
-            x = normalise(batch.points, batch.confidence, batch.times)
+            x = batch.normalised()
         out = network(x, batch.times, family_for(batch, generator.random))
         loss, terms = gpc_loss(network.gpc, out, batch, x, levels, generator.random)
         if end_to_end:
@@ -156,12 +152,10 @@ def build(config: TrainConfig) -> Runner:
             loss, terms = loss + own, terms | {f"tgt_{k}": v for k, v in tgt_terms.items()}
         return loss, terms
 
-    held_out = fixed_batches(test, config.generator, device, 4, seed=4321) if test else []
-
     def validate(ema: Corrector) -> dict[str, float]:
         before, after = [], []
-        for batch in held_out:
-            x = normalise(batch.points, batch.confidence, batch.times)
+        for batch in setup.held_out(seed=4321):
+            x = batch.normalised()
             out = ema(x, batch.times, batch.family)
             joints, _, _ = truth_in_virtual_camera(batch, x)
             c = detached_condition(out, x, batch.times)
@@ -176,6 +170,6 @@ def build(config: TrainConfig) -> Runner:
             "regression_mm": 1e3 * float(torch.stack(after).mean()),
         }
 
-    runner = Runner(config, model, draw_loss, [generator.random], validate if held_out else None)
+    runner = Runner(config, model, draw_loss, [generator.random], validate if setup.test else None)
     runner.resume()
     return runner

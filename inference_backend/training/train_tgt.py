@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from gentg_blender.core.skeleton import JOINT_INDEX, MAIN_JOINTS
 from inference_backend.lifting.weights import load_weights
-from inference_backend.networks.normalise import normalise
 from inference_backend.networks.tgt import FAMILIES, TGT
 from inference_backend.training import bodies
-from inference_backend.training.config import GeneratorConfig, TrainConfig
-from inference_backend.training.generator import Batch, Generator
+from inference_backend.training.config import TrainConfig
+from inference_backend.training.generator import Batch
 from inference_backend.training.losses import rigid_joints, tgt_loss, truth_in_virtual_camera
-from inference_backend.training.motion import MotionClip, read_motion
-from inference_backend.training.runner import Runner, pick_device
+from inference_backend.training.motion import MotionClip
+from inference_backend.training.runner import Runner
+from inference_backend.training.setup import begin
 
 UNKNOWN_FAMILY = 0.15  # share of clips whose detector the network isn't told
-
-
-def split(clips: list[MotionClip], config) -> tuple[list[MotionClip], list[MotionClip]]:
-    """Training and held-out clips; held-out subjects are wholly kept out."""
-    test = [c for c in clips if c.subject in config.held_out_subjects]
-    train = [
-        c
-        for c in clips
-        if c.subject not in config.held_out_subjects and c.clip_id not in config.held_out_clips
-    ]
-    return train, test
 
 
 def mean_lengths(clips: list[MotionClip]) -> torch.Tensor:
@@ -45,15 +34,13 @@ def family_for(batch: Batch, g: torch.Generator) -> torch.Tensor:
     return torch.where(hide, len(FAMILIES), batch.family)
 
 
-def quick_figures(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
-    """MPJPE and P-MPJPE-like figures in millimetres over all joints, for following a run."""
-    from gentg_blender.core.skeleton import JOINT_INDEX, MAIN_JOINTS
-
+def quick_figures(model: TGT, batches: list[Batch]) -> dict[str, float]:
+    """MPJPE of the main joints, free and rigid, in millimetres, and errors of depth and gravity: to follow a run."""
     main = [JOINT_INDEX[n] for n in MAIN_JOINTS]
     free, fixed, depth, gravity = [], [], [], []
     model.eval()
     for batch in batches:
-        x = normalise(batch.points, batch.confidence, batch.times)
+        x = batch.normalised(model.config.ray_normalisation)
         out = model(x, batch.times, batch.family)
         joints, root, down = truth_in_virtual_camera(batch, x)
         free.append((out.joints - joints).norm(dim=-1)[:, :, main].mean())
@@ -65,38 +52,27 @@ def quick_figures(model: nn.Module, batches: list[Batch]) -> dict[str, float]:
             "gravity_deg": mean(gravity) * 57.3}  # fmt: skip
 
 
-def fixed_batches(
-    clips: list[MotionClip], config: GeneratorConfig, device: torch.device, count: int, seed: int
-) -> list[Batch]:
-    """The same batches every time, for validation."""
-    generator = Generator(clips, config, device, seed)
-    return [generator.batch(32) for _ in range(count)]
-
-
 def build(config: TrainConfig) -> Runner:
     """A runner ready to `run()`; resumes from the run's own checkpoint when there is one."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    device = pick_device(config.device)
-    train, test = split(read_motion(config.data.motion), config.data)
-    generator = Generator(train, config.generator, device, config.seed)
+    setup = begin(config, config.seed)
+    device, generator = setup.device, setup.generator
     if config.tgt_weights:  # go on from earlier weights, whose sizes count
         model = load_weights("tgt", device, Path(config.tgt_weights)).model.requires_grad_(True)
         config.tgt = model.config
     else:
-        model = TGT(config.tgt, mean_lengths(train)).to(device)
-    held_out = fixed_batches(test, config.generator, device, 4, seed=1234) if test else []
-    validate: Callable | None = (lambda ema: quick_figures(ema, held_out)) if held_out else None
+        model = TGT(config.tgt, mean_lengths(setup.train)).to(device)
+
+    def validate(ema: TGT) -> dict[str, float]:
+        return quick_figures(ema, setup.held_out(seed=1234))
 
     def draw_loss(network: nn.Module, progress: float):
         with torch.autocast(device.type, enabled=False):
             batch = generator.batch(config.optim.batch)
-            x = normalise(batch.points, batch.confidence, batch.times)
+            x = batch.normalised(config.tgt.ray_normalisation)
         out = network(x, batch.times, family_for(batch, generator.random))
         with torch.autocast(device.type, enabled=False):
             return tgt_loss(out, batch, x, config.loss, progress)
 
-    runner = Runner(config, model, draw_loss, [generator.random], validate)
+    runner = Runner(config, model, draw_loss, [generator.random], validate if setup.test else None)
     runner.resume()
     return runner

@@ -6,6 +6,7 @@ import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINT_MIRROR, JOINT_PARENTS, JOINTS
+from inference_backend.networks.blocks import joints_from_edges
 from inference_backend.networks.tgt import FAMILIES
 from inference_backend.training import bodies, noise
 from inference_backend.training.config import GeneratorConfig
@@ -59,7 +60,7 @@ def test_every_body_has_the_standard_height_and_constant_symmetric_limbs(clips):
 
 def test_edges_and_joints_are_inverse():
     x = torch.randn(3, 35, 3, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(bodies.joints_from_edges(bodies.edges_of(x)), x - x[:, :1], atol=1e-5, rtol=0)
+    torch.testing.assert_close(joints_from_edges(bodies.edges_of(x)), x - x[:, :1], atol=1e-5, rtol=0)
 
 
 def test_gravity_points_down_and_contacts_are_low_and_slow(clips):

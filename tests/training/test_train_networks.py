@@ -16,7 +16,8 @@ from inference_backend.networks.tgt import FAMILIES, TGT
 from inference_backend.training import builders, ship, train_gpc
 from inference_backend.training.config import DataConfig
 from inference_backend.training.motion import read_motion
-from inference_backend.training.train_tgt import family_for, fixed_batches, mean_lengths, split
+from inference_backend.training.setup import fixed_batches, split
+from inference_backend.training.train_tgt import family_for, mean_lengths
 
 
 @pytest.fixture
