@@ -58,6 +58,29 @@ def test_planted_feet_stand_still_on_the_floor(stride, preset, height):
             assert points[p][:, 2].min() > -0.002
 
 
+def toe_tip(bones, chains, posed, side):
+    """Tip of the toes on the floor of the rest pose, carried by the posed toe bone."""
+    rest = {b.name: b for b in bones}[chains["toe" + side][0]]
+    from gentg_blender.core.rotations import quat_to_matrix
+
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = quat_to_matrix(np.array(rest.rotation)), rest.head
+    ride = posed[rest.name] @ np.linalg.inv(matrix)
+    return ride[:, :3, :3] @ (np.array(rest.tail) * [1, 1, 0]) + ride[:, :3, 3]
+
+
+@pytest.mark.parametrize("height", [1.1, 2.4])
+def test_toes_do_not_sink_into_the_floor(stride, height):
+    """They follow the pitched foot in swing, so that without care their tips would."""
+    solution, _, bones, chains, posed, _ = planted(stride, "mixamo", height)
+    for n, side in enumerate((".L", ".R")):
+        tip = toe_tip(bones, chains, posed, side)
+        assert tip[:, 2].min() > -0.001
+        ball = stride.contacts[:, 2 * n + 1]
+        assert np.abs(tip[ball, 2]).max() < 0.001  # flat on it while the ball is planted
+        assert tip[~stride.contacts[:, 2 * n : 2 * n + 2].any(axis=1), 2].max() > 0.02  # and free in swing
+
+
 def test_without_contacts_the_motion_is_left_alone(stride):
     high = type(stride)(stride.body, stride.head + [0, 0, 0.4], stride.rotation, stride.times)
     bones, chains = make_rig("mixamo", 1.8, 0.5, seed=11)

@@ -150,6 +150,17 @@ class Body:
         down = (float(self.height(ankle)) - self.floor) * self.up
         return np.stack([-0.3 * along - down, along - down])
 
+    def tip_of_sole(self, side: str) -> np.ndarray | None:
+        """(3,) from the head of the rest foot's toes to their tip, on the floor. None where the bone's
+        tail shows no forward: after FBX it can point anywhere."""
+        head = self.start("toe" + side)
+        along = self.end("toe" + side) - head
+        along = along - (along @ self.up) * self.up
+        foot = self.sole(side)[1]
+        if along @ foot < 0.7 * np.linalg.norm(along) * np.linalg.norm(foot - (foot @ self.up) * self.up):
+            return None
+        return along - (float(self.height(head)) - self.floor) * self.up
+
     def limb_length(self, *roles: str) -> float:
         """Summed length of parts, mean of both sides; 0 where they are missing."""
         sums = [sum(float(np.linalg.norm(self.end(r + s) - self.start(r + s))) for r in roles)

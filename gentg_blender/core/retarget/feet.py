@@ -279,19 +279,21 @@ def _keep_above(foot: _Foot, floor: float) -> None:
             continue
         at, far = foot.point(pivot, only), foot.point(other, only)
         sunk = np.minimum(far[:, 2] - np.minimum(floor, at[:, 2]), 0.0)
-        arm = far - at
-        length = np.linalg.norm(arm, axis=-1)
-        flat = np.linalg.norm(arm[:, :2], axis=-1)
-        # turn the arm up in its own vertical plane until it lies level with the floor
-        now = np.arctan2(arm[:, 2], flat)
-        need = np.arcsin(np.clip((arm[:, 2] - sunk) / length, -1.0, 1.0)) - now
-        axis = normalize(np.cross(arm, Z))
-        turn = quat_from_axis_angle(axis, np.where(sunk < 0.0, need, 0.0))
+        turn = _lift(far - at, -sunk)
         foot.turn[only] = quat_multiply(turn, foot.turn[only])
         foot.ankle[only] = at - quat_rotate(foot.turn[only], foot.offset[pivot])
     free = ~foot.held.any(axis=1)
     lowest = np.minimum(foot.point(HEEL)[:, 2], foot.point(BALL)[:, 2])
     foot.ankle[free, 2] += np.maximum(floor - lowest[free], 0.0)
+
+
+def _lift(arm: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Turns (T, 4) in the vertical planes of `arm` (T, 3) that raise its end by metres (T,)."""
+    slope = np.arctan2(arm[:, 2], np.linalg.norm(arm[:, :2], axis=-1))
+    height = np.clip((arm[:, 2] + by) / np.maximum(np.linalg.norm(arm, axis=-1), 1e-9), -1.0, 1.0)
+    return quat_from_axis_angle(
+        normalize(np.cross(arm, Z)), np.where(by > 0.0, np.arcsin(height) - slope, 0.0)
+    )
 
 
 def _hip_drop(
@@ -339,6 +341,26 @@ def _set_foot(solution: Solution, side: str, foot: _Foot, times: np.ndarray, ble
         turned = np.where(foot.held[:, BALL][:, None], flat, q)
         _ease(turned, q, foot.held[:, BALL], times, blend)
         pose.rotation[:, i] = normalize(quat_multiply(turned, rig.rotation[i]))
+    _bend_toes_up(solution, side, foot)
+
+
+def _bend_toes_up(solution: Solution, side: str, foot: _Foot) -> None:
+    """Toes that reach below the floor bend up at the ball, as those of a foot do that rolls off or
+    brushes the floor in its swing. The ball itself is above the floor already."""
+    body, pose, rig = solution.body, solution.pose, solution.rig
+    first, *others = body.chains["toe" + side]
+    tip = body.tip_of_sole(side)
+    if tip is None:
+        return
+    ankle = pose.head[:, body.chains["foot" + side][0]]
+    ball = ankle + quat_rotate(foot.turn, body.start("toe" + side) - body.start("foot" + side))
+    turn = quat_multiply(pose.rotation[:, first], quat_conjugate(rig.rotation[first]))
+    arm = quat_rotate(turn, tip)
+    floor = body.origin[2] + body.floor
+    floor = np.minimum(floor, np.where(foot.held[:, BALL], foot.point(BALL)[:, 2], floor))  # of lower steps
+    up = _lift(arm, np.maximum(floor - (ball + arm)[:, 2], 0.0))
+    for i in (first, *others):
+        pose.rotation[:, i] = normalize(quat_multiply(up, pose.rotation[:, i]))
 
 
 # --------------------------------------------------------------------------- contacts
