@@ -60,6 +60,25 @@ def test_case_shuffled_letter_by_letter(key):
     assert found.preset == key and found.mapping.bones == renamed(chains, names)
 
 
+def test_every_generation_of_cloudrig_names():
+    """As its extension names them today, in Rain's and Snow's files the older way."""
+    today = {
+        "TORSO-Spine": "TORSO-Spine1",
+        "FK-Spine": "FK-Spine2",
+        "FK-RibCage": "FK-Spine3",
+        "FK-Chest": "FK-Spine4",
+    }
+    rain = {"TORSO-Spine": "MSTR-Spine_Torso", "FK-Wrist.L": "FK-Hand.L", "FK-Wrist.R": "FK-Hand.R",
+            "FK-Knee.L": "FK-Shin.L", "FK-Knee.R": "FK-Shin.R"}  # fmt: skip
+    for names in (today, rain):
+        bones, chains = make_rig("cloudrig", fingers=False, twists=False)
+        bones, all_names = rename(bones, lambda n, names=names: names.get(n, n))
+        hip = replace(bones[0], name="HIP-Spine1", parent=all_names["TORSO-Spine"])
+        still = replace(bones[0], name="FK-Spine1", parent="HIP-Spine1")  # of the mechanism: not to be keyed
+        found = recognise([*bones, hip, still] if names is today else bones)
+        assert found.preset == "cloudrig" and found.mapping.bones == renamed(chains, all_names)
+
+
 def test_prefix_that_was_stripped_on_import():
     bones, chains = make_rig("character_creator", fingers=False, twists=False)
     bones, names = rename(bones, lambda n: n.removeprefix("CC_Base_"))

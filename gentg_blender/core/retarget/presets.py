@@ -157,6 +157,9 @@ PRESETS: tuple[Preset, ...] = (
                "CC_Base_{s}_Thigh", "CC_Base_{s}_Calf", "CC_Base_{s}_Foot", "CC_Base_{s}_ToeBase"),
         ("L", "R"),
     ),
+    # The add-on is not free. Its control names and the switch (0 IK, 1 FK, on the IK hand and foot) as public
+    # scripts use them: MMD UuuNyaa Tools (GitHub UuuNyaa), and Unity and Godot bone maps of
+    # exported characters. Spines have two to six bones: those beyond the third ride along.
     Preset(
         "auto_rig_pro", "Auto-Rig Pro (controls)",
         _middle("c_traj", "c_root_master.x", "c_spine_01.x+c_spine_02.x", "c_spine_03.x", "c_neck.x", "c_head.x"),
@@ -172,13 +175,21 @@ PRESETS: tuple[Preset, ...] = (
                "leg_stretch.{s}", "foot.{s}", "toes_01.{s}"),
         ("l", "r"),
     ),
+    # Names of three generations: the studio's own films (Rain, Ellie), the Rigify feature set (github.com/Mets3D/
+    # CloudRig, rigs/cloud_spine.py, cloud_ik_chain.py) and today's extension (rig_components/ of the same names).
+    # There the first FK bone of the spine hangs on HIP- and moves nothing: the second is the lowest that bends.
     Preset(
         "cloudrig", "Blender Studio (CloudRig)",
-        _middle("root", "MSTR-Torso|TORSO-Spine1|MSTR-Spine_Torso|MSTR-Spine_Hips", "FK-Spine|FK-Spine1+FK-RibCage|FK-Spine2",
-                "FK-Chest|FK-Spine3", "FK-Neck", "FK-Head"),
-        _sided("FK-Shoulder.{s}", "FK-UpperArm.{s}", "FK-Forearm.{s}|FK-ForeArm.{s}", "FK-Wrist.{s}|FK-Hand.{s}",
-               "FK-Thigh.{s}", "FK-Knee.{s}|FK-Shin.{s}", "FK-Foot.{s}", "FK-Toes.{s}|FK-Toe.{s}"),
+        _middle("root", "TORSO-Spine|TORSO-Spine1|TORSO-Hips|MSTR-Torso|MSTR-Spine_Torso",
+                "FK-Spine|FK-Spine2+FK-RibCage|FK-Spine3", "FK-Chest|FK-Spine4", "FK-Neck", "FK-Head"),
+        _sided("FK-Shoulder.{s}", "FK-UpperArm.{s}", "FK-Forearm.{s}", "FK-Wrist.{s}|FK-Hand.{s}", "FK-Thigh.{s}",
+               "FK-Knee.{s}|FK-Shin.{s}", "FK-Foot.{s}", "FK-Toes.{s}|FK-Toe.{s}"),
         ("L", "R"),
+        switches=tuple(Switch(bone, name, 0.0) for bone, names in (
+            ("Properties_IKFK", ("ik_spine", "ik_arm_left", "ik_arm_right", "ik_leg_left", "ik_leg_right")),
+            ("Properties", ("ik_spine", "ik_spine1", "Spine_ik", "Spine1_ik", "ik_left_upperarm", "ik_right_upperarm",
+                            "ik_left_arm", "ik_right_arm", "ik_left_thigh", "ik_right_thigh", "ik_left_leg",
+                            "ik_right_leg"))) for name in names),
     ),
     Preset(
         "smpl", "SMPL / SMPL-H (FBX names)",
