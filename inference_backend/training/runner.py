@@ -7,9 +7,11 @@ import copy
 import math
 import os
 import pickle
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import nn
@@ -81,14 +83,15 @@ class Runner:
         return o.learning_rate * (o.final_learning_rate + (1 - o.final_learning_rate) * cosine)
 
     # ------------------------------------------------------------------ running
-    def run(self) -> dict[str, float]:
-        """Train to the end of the schedule. -> the last validation's figures."""
-        o = self.config.optim
+    def run(self, stream: TextIO | None = None) -> dict[str, float]:
+        """Train to the end of the schedule, with progress on `stream` (stderr). -> the last validation's figures."""
+        o, stream = self.config.optim, stream or sys.stderr
         self.folder.mkdir(parents=True, exist_ok=True)
         writer = self._writer()
         bar = tqdm(
-            total=o.steps, initial=self.step, desc=self.config.name, disable=self.rank > 0, mininterval=5.0
-        )
+            total=o.steps, initial=self.step, desc=self.config.name, disable=self.rank > 0, file=stream,
+            mininterval=5.0 if stream.isatty() else 60.0,
+        )  # fmt: skip
         saved, figures = time.monotonic(), {}
         mean: dict[str, float] = {}
         while self.progress() < 1.0:
@@ -185,7 +188,9 @@ class Runner:
                 writer.add_scalar(f"validation/{name}", value, self.step)
         frames = self.step * self.config.optim.batch * self.config.generator.frames * self.world
         text = " ".join(f"{k}={v:.4g}" for k, v in figures.items())
-        bar.write(f"step {self.step} frames {frames / 1e6:.2f}M minutes {self.seconds / 60:.1f} {text}")
+        bar.write(
+            f"step {self.step} frames {frames / 1e6:.2f}M minutes {self.seconds / 60:.1f} {text}", file=bar.fp
+        )
         return figures
 
     def _writer(self):
