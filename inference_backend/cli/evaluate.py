@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentg_blender.core.contract import EstimateSettings, GentgError
 
+from . import motion_studies
 from .terminal import Terminal, with_terminal
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ Score captures, the whole pipeline or the networks against a reference. Lengths 
   gentg evaluate --pair walk.npz reference_3d.npz --camera cam01
   gentg evaluate --video-suite videos/                  estimate every clip that has a reference, beside MediaPipe's own 3D
   gentg evaluate --motion cmu_mocap.npz                 held-out motion, random cameras, modelled detectors
+  gentg evaluate --motion cmu_mocap.npz --hidden-limbs  GPC on and off on limbs hidden for a while, by threshold
+  gentg evaluate --motion cmu_mocap.npz --coverage      is the uncertainty true, also on noise unlike the training's
+  gentg evaluate --motion cmu_mocap.npz --networks runs/compare/samples/*    trained runs beside the shipped networks
   gentg evaluate --h36m data_3d_h36m.npz data_2d_h36m_gt.npz --cameras cameras.json
   gentg evaluate --mpi3dhp data_test_3dhp.npz"""
 
@@ -46,15 +50,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--check", action="store_true", help="--video-suite: exit code 1 unless every promised limit is met")
     how.add_argument("--subjects", nargs="+", metavar="ID", help="--motion: subjects (default: those held out of training)")
     how.add_argument("--layouts", nargs="+", default=["blazepose33"], metavar="NAME", help="--motion: detector layouts")
-    how.add_argument("--noise", nargs="+", default=["clean", "detector"], metavar="LEVEL", help="--motion: clean, detector, poor")
+    how.add_argument("--noise", nargs="+", metavar="LEVEL", help="--motion: clean, detector, poor, open (detector "
+                     "without things in the way), unseen (another noise model); default: clean detector, or as the study says")  # fmt: skip
     how.add_argument("--rates", nargs="+", type=float, default=[30.0], metavar="FPS", help="--motion: frame rates")
     how.add_argument("--count", type=int, default=64, metavar="N", help="--motion: films of each kind (default: 64)")
     how.add_argument("--cameras", type=Path, metavar="FILE.json", help="--h36m: the dataset's camera calibration")
     how.add_argument("--joints", type=int, choices=(16, 17), default=17, help="--h36m: 17 joints, or 16 without the nose")
-    how.add_argument("--correction", type=float, default=EstimateSettings().correction, metavar="AMOUNT",
-                     help="amount of GPC's correction, 0 to 1 (default: %(default)s)")
+    how.add_argument("--correction", type=float, metavar="AMOUNT", help="amount of GPC's correction, 0 to 1 (default: "
+                     f"{EstimateSettings().correction:g}; 1 for --hidden-limbs and --networks)")  # fmt: skip
     how.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced", help="of the lift")
     how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="for the networks")
+    motion_studies.add_arguments(parser)
     out = parser.add_argument_group("output")
     out.add_argument("--all-metrics", action="store_true", help="every metric instead of the usual ones")
     out.add_argument("--per-joint", action="store_true", help="also a table by joint")
@@ -70,18 +76,21 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     from inference_backend.evaluation import report
 
-    if args.pair:
-        methods, tables, code = _pair(args)
-    elif args.video_suite:
-        methods, tables, code = _video_suite(args, terminal)
+    study = motion_studies.chosen(args)
+    if args.correction is None:
+        args.correction = 1.0 if study in ("hidden_limbs", "networks") else EstimateSettings().correction
+    if study:
+        content, tables, code = motion_studies.run(study, args, _settings(args), terminal)
     else:
-        methods, tables, code = _lift_suite(args, terminal)
+        suite = _pair if args.pair else _video_suite if args.video_suite else _lift_suite
+        methods, tables, code = suite(args, terminal)
+        content = report.as_json(methods)
     text = "\n\n".join(tables)
     print(text, file=terminal.out)
     if args.markdown:
         report.write(args.markdown, text)
     if args.json:
-        report.write(args.json, report.as_json(methods))
+        report.write(args.json, content)
     return code
 
 
@@ -109,7 +118,7 @@ def _tables(methods: dict[str, list[Score]], args: argparse.Namespace, group: st
     return out
 
 
-def _pair(args: argparse.Namespace) -> _Result:
+def _pair(args: argparse.Namespace, _terminal: Terminal) -> _Result:
     from inference_backend.evaluation.readers import read_poses, read_reference
     from inference_backend.evaluation.score import score
 
@@ -188,8 +197,8 @@ def _lift_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
     if args.motion:
         root, group = "hips", "kind"
         clips = motion_suite.held_out(args.motion, tuple(args.subjects or DataConfig().held_out_subjects))
-        kinds = [motion_suite.MotionCase(la, no, ra) for la in args.layouts for no in args.noise for ra in args.rates]
-        cases = (c for kind in kinds for c in motion_suite.motion_cases(clips, kind, args.count))
+        kinds = [motion_suite.MotionCase(la, no, ra) for la in args.layouts for no in args.noise or ["clean", "detector"] for ra in args.rates]
+        cases = (c for kind in kinds for c in motion_suite.motion_cases(clips, kind, args.count, seed=args.seed))
     elif args.h36m:
         if args.cameras is None:
             raise GentgError("bad_request", "Human3.6M needs its camera calibration.", hint="Give it with --cameras FILE.json")

@@ -13,18 +13,24 @@ from gentg_blender.core.contract import GentgError
 from gentg_blender.core.skeleton import JOINTS
 from inference_backend.evaluation.lift_suite import LiftCase
 from inference_backend.evaluation.poses import Camera, Reference
+from inference_backend.evaluation.unseen_noise import detect_unseen
 from inference_backend.keypoints.track import KeypointTrack
 from inference_backend.networks.tgt import FAMILIES
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.generator import Batch, Generator
-from inference_backend.training.motion import MotionClip, read_motion
+from inference_backend.training.motion import MotionClip
+from inference_backend.training.setup import motion_of
 
 # What the generator does to exact projections, by name.
 NOISE: dict[str, dict[str, float]] = {
     "clean": dict(noise=0.0, occlusion=0.0, swap=0.0, frame_drop=0.0),
     "detector": dict(noise=1.0, fault_free=0.0),
+    "open": dict(noise=1.0, occlusion=0.0, fault_free=0.0),  # nothing but the body itself hides joints
+    "unseen": dict(noise=0.0, occlusion=0.0, swap=0.0, frame_drop=0.0),  # unseen_noise.py makes the errors
     "poor": dict(noise=2.0, occlusion=0.9, swap=0.3, frame_drop=0.3, fault_free=0.0),
 }
+FRAMES = 64  # of a film
+BATCH = 16  # films generated at once
 _PICTURE = (1920, 1080)
 _FOCAL = 1600.0  # pixels; any value does, since what is lifted is divided by it again
 
@@ -39,28 +45,46 @@ class MotionCase:
 
     def __post_init__(self) -> None:
         if self.layout not in FAMILIES:
-            raise GentgError("bad_request", f"The layout {self.layout!r} is unknown.", hint=f"Known: {', '.join(FAMILIES)}.")
+            raise GentgError(
+                "bad_request",
+                f"The layout {self.layout!r} is unknown.",
+                hint=f"Known: {', '.join(FAMILIES)}.",
+            )
         if self.noise not in NOISE:
-            raise GentgError("bad_request", f"The noise level {self.noise!r} is unknown.", hint=f"Known: {', '.join(NOISE)}.")
+            raise GentgError(
+                "bad_request",
+                f"The noise level {self.noise!r} is unknown.",
+                hint=f"Known: {', '.join(NOISE)}.",
+            )
         if not 1.0 <= self.rate <= 240.0:
             raise GentgError("bad_request", "A frame rate lies between 1 and 240.")
 
 
 def held_out(path: str | Path, subjects: tuple[str, ...]) -> list[MotionClip]:
     """The clips of `subjects` in a motion file. Raises GentgError."""
-    path = Path(path)
-    if not path.is_file():
-        raise GentgError("no_such_file", "The motion file does not exist.", file=path)
-    clips = read_motion(path)
+    clips = motion_of(path)
     known = {c.subject for c in clips}
     if unknown := sorted(set(subjects) - known):
-        raise GentgError("bad_request", f"The motion file has no subject {', '.join(unknown)}.", file=path,
-                         hint=f"It has {', '.join(sorted(known))}.")
+        raise GentgError(
+            "bad_request",
+            f"The motion file has no subject {', '.join(unknown)}.",
+            file=path,
+            hint=f"It has {', '.join(sorted(known))}.",
+        )
     return [c for c in clips if c.subject in subjects]
 
 
-def motion_cases(clips: list[MotionClip], case: MotionCase, count: int, *, frames: int = 64, seed: int = 0) -> Iterator[LiftCase]:
-    """`count` films of `case`, the same for the same seed, grouped by layout, noise and rate.
+def motion_cases(
+    clips: list[MotionClip], case: MotionCase, count: int, *, frames: int = FRAMES, seed: int = 0
+) -> Iterator[LiftCase]:
+    """`count` films of `case`, the same for the same seed, grouped by layout, noise and rate."""
+    for _, cases in motion_films(clips, case, count, frames=frames, seed=seed):
+        yield from cases
+
+
+def motion_films(clips: list[MotionClip], case: MotionCase, count: int, *, frames: int = FRAMES,
+                 seed: int = 0) -> Iterator[tuple[Batch, list[LiftCase]]]:  # fmt: skip
+    """The same films as batches of the generator, on the CPU, each with its clips one by one.
 
     Bodies have their subject's own proportions at the generator's standard height, motion its own speed.
     """
@@ -68,11 +92,13 @@ def motion_cases(clips: list[MotionClip], case: MotionCase, count: int, *, frame
                      body_spread=0.0, focal_error=0.0, **NOISE[case.noise])  # fmt: skip
     generator = Generator(clips, config, torch.device("cpu"), seed)
     groups = {"layout": case.layout, "noise": case.noise, "rate": f"{case.rate:g}"}
-    for start in range(0, count, 16):
-        size = min(16, count - start)
+    for start in range(0, count, BATCH):
+        size = min(BATCH, count - start)
         batch = generator.batch(size, torch.full((size,), FAMILIES.index(case.layout)))
-        for i in range(size):
-            yield _case(batch, i, f"{case.layout} {case.noise} {case.rate:g} fps #{start + i}", case, groups)
+        if case.noise == "unseen":
+            batch = detect_unseen(batch, seed + start)
+        label = f"{case.layout} {case.noise} {case.rate:g} fps"
+        yield batch, [_case(batch, i, f"{label} #{start + i}", case, groups) for i in range(size)]
 
 
 def _case(batch: Batch, i: int, label: str, case: MotionCase, groups: dict[str, str]) -> LiftCase:

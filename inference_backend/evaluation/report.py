@@ -91,22 +91,24 @@ def table(rows: list[tuple[str, Score]], metrics: Iterable[str] = SHORT, first: 
     """Markdown with a row for each label; metrics that no row has are left out."""
     used = [m for m in metrics if any(math.isfinite(s.values.get(m, math.nan)) for _, s in rows)]
     heads = [first] + [f"{METRICS[m].title}{', ' + METRICS[m].unit if METRICS[m].unit else ''}" for m in used]
-    body = [[label] + [_cell(s.values.get(m, math.nan), METRICS[m].form) for m in used] for label, s in rows]
-    return _markdown(heads, body)
+    body = [[label] + [cell(s.values.get(m, math.nan), METRICS[m].form) for m in used] for label, s in rows]
+    return markdown(heads, body)
 
 
 def joint_table(rows: list[tuple[str, Score]], metric: str = "mpjpe") -> str:
     """Markdown of one metric by joint (rows) and method or clip (columns), mm."""
     joints = list(rows[0][1].per_joint[metric])
     heads = [f"{METRICS[metric].title}, mm"] + [label for label, _ in rows]
-    return _markdown(heads, [[j] + [_cell(s.per_joint[metric].get(j, math.nan), ".1f") for _, s in rows] for j in joints])
+    return markdown(heads, [[j] + [cell(s.per_joint[metric].get(j, math.nan), ".1f") for _, s in rows] for j in joints])
 
 
-def _cell(value: float, form: str) -> str:
+def cell(value: float, form: str) -> str:
+    """A number as it stands in a table; "-" where there is none."""
     return format(value, form) if math.isfinite(value) else "-"
 
 
-def _markdown(heads: list[str], body: list[list[str]]) -> str:
+def markdown(heads: list[str], body: list[list[str]]) -> str:
+    """A table in markdown, first column to the left, the others to the right."""
     widths = [max(len(r[i]) for r in [heads, *body]) for i in range(len(heads))]
 
     def line(cells: list[str]) -> str:
@@ -118,25 +120,30 @@ def _markdown(heads: list[str], body: list[list[str]]) -> str:
 
 
 def as_json(methods: dict[str, list[Score]], **facts: Any) -> dict[str, Any]:
-    """Everything, per method and clip, for programs; NaN becomes null."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: clean(v) for k, v in value.items()}
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Everything, per method and clip, for `write`."""
 
     return {
         **facts,
         "units": {name: m.unit for name, m in METRICS.items()},
         "methods": {
-            method: [{"frames": s.frames, **s.groups, "values": clean(s.values), "per_joint": clean(s.per_joint)} for s in scores]
+            method: [{"frames": s.frames, **s.groups, "values": s.values, "per_joint": s.per_joint} for s in scores]
             for method, scores in methods.items()
         },
     }
 
 
+def _plain(value: Any) -> Any:
+    """For JSON, which knows no NaN: null."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write(path: Path, content: str | dict[str, Any]) -> None:
-    """Markdown or JSON, atomically. Raises GentgError."""
-    text = content if isinstance(content, str) else json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
+    """Markdown or JSON (NaN becomes null), atomically. Raises GentgError."""
+    if not isinstance(content, str):
+        content = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_file(path) as temporary:
-        temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
+        temporary.write_text(content.rstrip() + "\n", encoding="utf-8")

@@ -97,7 +97,7 @@ class OptimConfig:
     minutes: float | None = None  # stop (and finish the schedule) at this wall time
     checkpoint_minutes: float = 5.0
     log_steps: int = 50
-    validate_steps: int = 1000
+    validate_steps: int = 1000  # 0: never, not even at the end
 
 
 @dataclass

@@ -47,7 +47,8 @@ class Runner:
         random: list[torch.Generator],
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
     ):
-        self.config, self.model, self.draw_loss, self.validate = config, model, draw_loss, validate
+        self.config, self.model, self.draw_loss = config, model, draw_loss
+        self.validate = validate if config.optim.validate_steps else None
         self.random, self.device = random, next(model.parameters()).device
         self.folder = Path(config.out) / config.name
         o = config.optim

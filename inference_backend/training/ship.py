@@ -49,17 +49,18 @@ def ship(run: Path, folder: Path, motion: Path) -> dict[str, str]:
     hashes = {}
     if config["kind"] in ("tgt", "e2e"):
         model = TGT(TGTConfig(**config["tgt"]))
-        model.load_state_dict(_part(ema, "tgt.") if config["kind"] == "e2e" else ema)
+        model.load_state_dict(part_of(ema, "tgt.") if config["kind"] == "e2e" else ema)
         info_tgt = info | {"calibration": calibrate(model.eval(), motion, DataConfig(**config["data"]))}
         hashes["tgt"] = save_weights(folder / "tgt.safetensors", "tgt", model, info_tgt)
     if config["kind"] in ("gpc", "e2e"):
         model = GPC(GPCConfig(**config["gpc"]))
-        model.load_state_dict(_part(ema, "gpc."))
+        model.load_state_dict(part_of(ema, "gpc."))
         hashes["gpc"] = save_weights(folder / "gpc.safetensors", "gpc", model, info)
     return hashes
 
 
-def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def part_of(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors of one network of several, by the prefix of their names."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
