@@ -128,15 +128,24 @@ class TimeAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x, table, mask=None) -> torch.Tensor:  # (B, T, dim)
-        b, t, dim = x.shape
-        q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.project(x)
         if table is not None:
             q, k = rotate(q, *table), rotate(k, *table)
-        score = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5  # (B, heads, T, T)
+        return self.attend(q, k, v, mask)
+
+    def project(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys and values (B, heads, T, dim / heads), not yet rotated."""
+        b, t, dim = x.shape
+        return self.qkv(x).reshape(b, t, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask=None) -> torch.Tensor:
+        """(B, heads, T or S, dim / heads) -> (B, T, dim): T queries over S keys."""
+        b, heads, t, size = q.shape
+        score = q @ k.transpose(-2, -1) * size**-0.5  # (B, heads, T, S)
         if mask is not None:
             score = score.masked_fill(~mask, -1e4)
         y = score.softmax(-1) @ v
-        return self.out(y.transpose(1, 2).reshape(b, t, dim))
+        return self.out(y.transpose(1, 2).reshape(b, t, heads * size))
 
 
 class TimeBlock(nn.Module):

@@ -32,11 +32,17 @@ class Normalised:
     size: torch.Tensor  # (B, T) normalised picture units
 
 
-def normalise(points: torch.Tensor, confidence: torch.Tensor, times: torch.Tensor) -> Normalised:
-    """`points` (B, T, 35, 2) = (x/z, y/z); `confidence` (B, T, 35), 0 = absent; `times` (B, T) seconds."""
+def normalise(
+    points: torch.Tensor, confidence: torch.Tensor, times: torch.Tensor, causal: bool = False
+) -> Normalised:
+    """`points` (B, T, 35, 2) = (x/z, y/z); `confidence` (B, T, 35), 0 = absent; `times` (B, T) seconds.
+
+    `causal`: no frame's values depend on later ones, for live use. The same averages then run over the past
+    half of the kernel, and velocities are differences to the frame before.
+    """
     present = confidence > 0
     trunk = confidence.clamp(max=1.0) * _TRUNK.to(points)  # (B, T, 35)
-    smooth = _time_kernel(times)
+    smooth = _time_kernel(times, causal)
     total = (smooth @ trunk.sum(-1, keepdim=True)).clamp(min=1e-4)  # (B, T, 1)
     centre = smooth @ torch.einsum("btj,btjc->btc", trunk, points) / total
 
@@ -56,7 +62,7 @@ def normalise(points: torch.Tensor, confidence: torch.Tensor, times: torch.Tenso
     view = torch.stack(
         [torch.log(size / TYPICAL_SIZE), torch.atan(centre[..., 0]), torch.atan(centre[..., 1])], dim=-1
     )
-    return _described(flat / size[..., None, None], confidence, times, view, rotation, size)
+    return _described(flat / size[..., None, None], confidence, times, view, rotation, size, causal)
 
 
 def screen_coordinates(
@@ -82,17 +88,23 @@ def _described(
     view: torch.Tensor,
     rotation: torch.Tensor,
     size: torch.Tensor,
+    causal: bool = False,
 ) -> Normalised:
     """Normalised points with their velocity and the frame's condition; `view` (B, T, 3) is its first part."""
     present = confidence > 0
     step = (times[:, 2:] - times[:, :-2]).clamp(min=1e-3)[..., None, None] if times.shape[1] > 2 else None
     velocity = torch.zeros_like(unit)
-    if step is not None:
+    if causal:
+        step = times.diff(dim=1).clamp(min=1e-3)[..., None, None]
+        both = (present[:, 1:] & present[:, :-1])[..., None]
+        velocity[:, 1:] = torch.where(both, 0.1 * unit.diff(dim=1) / step, 0.0).clamp(-3, 3)
+    elif step is not None:
         both = (present[:, 2:] & present[:, :-2])[..., None]
         velocity[:, 1:-1] = torch.where(both, 0.1 * (unit[:, 2:] - unit[:, :-2]) / step, 0.0).clamp(-3, 3)
     if times.shape[1] > 1:
         gap = torch.diff(times, dim=1)
-        gap = torch.cat([gap[:, :1], gap], 1).clamp(min=1e-3)
+        first = torch.full_like(gap[:, :1], 1 / 30) if causal else gap[:, :1]
+        gap = torch.cat([first, gap], 1).clamp(min=1e-3)
     else:
         gap = torch.full_like(times, 1 / 30)
     frame = torch.stack(
@@ -102,10 +114,12 @@ def _described(
     return Normalised(unit, velocity, confidence, condition, rotation, size)
 
 
-def _time_kernel(times: torch.Tensor) -> torch.Tensor:
-    """(B, T) -> (B, T, T) Gaussian weights in time; rows sum to one."""
+def _time_kernel(times: torch.Tensor, causal: bool = False) -> torch.Tensor:
+    """(B, T) -> (B, T, T) Gaussian weights in time, 0 for later frames if `causal`; rows sum to one."""
     gap = (times[:, :, None] - times[:, None, :]) / SMOOTHING
     kernel = torch.exp(-0.5 * gap**2)
+    if causal:
+        kernel = kernel * (gap >= 0)
     return kernel / kernel.sum(-1, keepdim=True)
 
 

@@ -137,20 +137,31 @@ class TGT(nn.Module):
         `lengths`, one value a clip, come from all frames given.
         """
         c = self.config
-        b, t = times.shape
-        h = self.tokens(x).flatten(0, 1)  # (B T, 53, d_space)
-        for block in self.space:
-            h = block(h)
-        f = self.gather(h.flatten(1)).reshape(b, t, -1) + self.condition_in(x.condition)  # (B, T, d_time)
-        if c.detector_embedding:
-            f = f + self.family_embedding(family)[:, None]
+        h, f = self.encode(x, family)
         if c.temporal:
             table = rotary_table(times, c.d_time // c.time_heads) if c.rotary else None
             mask = (times[:, None, :, None] >= times[:, None, None, :]) if causal else None
             for block in self.time:
                 f = block(f, table, mask)
         f = self.time_norm(f)
+        return self.decode(h, f, x, f.float().mean(1).to(f.dtype))
 
+    def encode(self, x: Normalised, family: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each frame by itself: its tokens (B T, 53, d_space), and gathered into one (B, T, d_time)."""
+        b, t = x.size.shape
+        h = self.tokens(x).flatten(0, 1)
+        for block in self.space:
+            h = block(h)
+        f = self.gather(h.flatten(1)).reshape(b, t, -1) + self.condition_in(x.condition)
+        if self.config.detector_embedding:
+            f = f + self.family_embedding(family)[:, None]
+        return h, f
+
+    def decode(self, h: torch.Tensor, f: torch.Tensor, x: Normalised, whole_clip: torch.Tensor) -> TGTOutput:
+        """Outputs from a frame's tokens `h` as `encode` gives them and `f` (B, T, d_time) after attention over
+        time; `whole_clip` (B, d_time), the mean of `f` over the clip, decides the lengths."""
+        c = self.config
+        b, t = x.size.shape
         h = h + self.spread(f).reshape(b * t, NUM_TOKENS, c.d_space)
         for block in self.out:
             h = block(h)
@@ -161,7 +172,7 @@ class TGT(nn.Module):
         directions = nn.functional.normalize(per_joint[..., 3:6] + whole[..., 3:] + 1e-6, dim=-1)
         scale = torch.exp((per_joint[..., 6:] - 3.2).clamp(-7.0, 1.0))  # starts near 4 cm
 
-        log_length = self.length_head(f.float().mean(1).to(f.dtype)).float()
+        log_length = self.length_head(whole_clip).float()
         log_length = (log_length + log_length[:, self.mirror]) / 2
         lengths = self.mean_lengths * log_length.exp()
         if c.fk_output:
