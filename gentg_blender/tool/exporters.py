@@ -14,7 +14,9 @@ import numpy as np
 
 from ..core.contract import GentgError, atomic_file
 from ..core.retarget.bvh import write_bvh
+from ..core.retarget.glb import set_duration
 from ..core.retarget.rig import is_layered, parents_first
+from ..core.timing import scene_rate
 from .bake import baked_skeleton
 from .export import FbxOptions, export_fbx, motion_range
 from .rig_reader import motion_of_bones, read_bones, require_motion
@@ -163,7 +165,7 @@ def _bvh(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> No
     text = write_bvh(
         names, np.array([at.get(b.parent, -1) for b in bones]), motion.body.head, motion.body.tail,
         motion.body.rotation, motion.head, motion.rotation,
-        context.scene.render.fps_base / context.scene.render.fps,
+        1.0 / scene_rate(context.scene.render.fps, context.scene.render.fps_base),
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
 
@@ -186,6 +188,13 @@ def _gltf(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> N
         scene.frame_end = max(kept[1], scene.frame_start)
         scene.frame_start, scene.frame_end = kept[0], kept[1]
         scene.frame_set(kept[2], subframe=kept[3])
+    seconds = (last - first) / scene_rate(scene.render.fps, scene.render.fps_base)
+    try:
+        path.write_bytes(set_duration(path.read_bytes(), seconds))
+    except ValueError as error:
+        raise GentgError(
+            "blender_failed", f"The glTF that Blender wrote is unusual: {error}.", file=path
+        ) from error
 
 
 def _usd(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> None:

@@ -1,6 +1,6 @@
 """Run by a Python or Blender that has bpy: export a walk by every preset, with the truth beside it.
 
-python tests/blender_retarget/make_exports.py FOLDER
+python tests/blender_retarget/make_exports.py FOLDER FPS FPS_BASE
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "blender"), str(HERE.parent / "retarget")]
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, fps: int, fps_base: float) -> None:
     import bpy
     import numpy as np
     from striding import striding
@@ -24,14 +24,16 @@ def main(folder: Path) -> None:
 
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     scene = bpy.context.scene
-    scene.render.fps, scene.render.fps_base = 30, 1.0
-    ob = import_capture(bpy.context, striding(2.0), ImportSettings(name="walk", camera=False)).armature
+    scene.render.fps, scene.render.fps_base = fps, fps_base
+    rate = fps / fps_base
+    capture = striding(60 / rate, rate)
+    ob = import_capture(bpy.context, capture, ImportSettings(name="walk", camera=False)).armature
     first, last = 1, 60
     heads = np.zeros((60, len(ob.data.bones), 3))
     for t in range(60):
         scene.frame_set(first + t)
         heads[t] = [ob.matrix_world @ b.head for b in ob.pose.bones]
-    truth = {"names": [b.name for b in ob.data.bones], "heads": heads.tolist(), "fps": 30.0,
+    truth = {"names": [b.name for b in ob.data.bones], "heads": heads.tolist(), "rate": rate,
              "rest": [list(ob.matrix_world @ b.head_local) for b in ob.data.bones],
              "top": max((ob.matrix_world @ b.tail_local).z for b in ob.data.bones), "files": {}}  # fmt: skip
     for preset in export_presets():
@@ -43,6 +45,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[-1]))
+    main(Path(sys.argv[-3]), int(sys.argv[-2]), float(sys.argv[-1]))
     sys.stdout.flush()
     os._exit(0)  # bpy 4.5 can hang in a normal exit
