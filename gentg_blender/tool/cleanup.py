@@ -1,8 +1,8 @@
 """Clean-up of keyed motion for people. Every step makes a new action and keeps the one before it.
 
-Smoothing and key reduction work on any rig's curves. In place, floor, loop and mirror change
-where the body is: they work on rigs that one bone carries, such as our captures. A rig with IK
-controls gets them by cleaning the capture and retargeting again.
+Smoothing and key reduction work on any rig's curves. In place, floor, loop and mirror change where
+the body is; on control rigs they move FK and IK controls together, as they were measured to hang
+on each other (posed_rig.py).
 """
 
 from __future__ import annotations
@@ -14,31 +14,28 @@ import bpy
 import numpy as np
 
 from ..core.contract import GentgError
-from ..core.retarget.body import control_rig
 from ..core.retarget.cleanup import (
     PARTS,
     floor_shift,
     in_place,
     loop_rotations,
     loop_vectors,
-    mirror_motion,
+    mirror_channel,
+    mirrored_bones,
     part_of,
     reduce_keys,
     smooth_rotations,
 )
 from ..core.retarget.feet import detect_contacts, sole_points
-from ..core.retarget.keys import channels, smooth
+from ..core.retarget.keys import smooth
 from ..core.retarget.mapping import Mapping
-from ..core.retarget.recognise import recognise
-from ..core.retarget.sampling import basis_rotation
-from ..core.retarget.solve import solve
 from ..core.rotations import quat_continuous, quat_multiply, quat_rotate
-from .compat import channelbag, new_channels, use_action
-from .keying import rotation_channel, rotation_values, write_bone
-from .rig_reader import read_bones, read_motion, require_motion
+from .action import CONTACT_PROPERTIES
+from .keying import rotation_channel, rotation_values
+from .posed_rig import PosedRig, map_of, read_posed, write_posed
+from .rig_reader import read_bones, require_motion
+from .tracks import STEP, ActionEdit, Track, earlier_action, revert
 
-FROM = "gentg_from"  # custom property of an action: the one it was made from
-STEP = "gentg_step"  # ... and by which clean-up step
 IN_PLACE = "in place"
 
 
@@ -49,17 +46,6 @@ class Cleaned:
     action: bpy.types.Action
     keys_before: int
     keys_after: int
-
-
-@dataclass
-class _Track:
-    """One channel of one bone: its curves and keys."""
-
-    bone: str
-    channel: str
-    curves: list[bpy.types.FCurve]
-    frames: np.ndarray  # (T,)
-    values: np.ndarray  # (T, n)
 
 
 # --------------------------------------------------------------------------- steps on any rig
@@ -79,23 +65,31 @@ def smooth_action(
             f"There is no part named {', '.join(sorted(unknown))}.",
             hint=f"Known are: {', '.join(PARTS)}, other.",
         )
-    roles = {n: r for r, c in (mapping or recognise(read_bones(ob)).mapping).bones.items() for n in c}
+    if not any(width > 0.0 for width in seconds.values()):
+        raise GentgError(
+            "bad_request",
+            "No part of the body is to be smoothed.",
+            hint="Give at least one part some seconds.",
+        )
+    require_motion(ob)
+    roles = {n: r for r, c in (mapping or map_of(ob)).bones.items() for n in c}
     rate = context.scene.render.fps / context.scene.render.fps_base
-
-    def edit(ob: bpy.types.Object, track: _Track) -> np.ndarray:
-        role = roles.get(track.bone)
-        part = part_of(role) if role else "other"
-        if role == "hips" and track.channel == "location":
-            part = "path"
-        width = seconds.get(part, 0.0)
-        times = track.frames / rate
-        if width <= 0.0 or len(times) < 3:
-            return track.values
-        if track.channel == "rotation_quaternion":
-            return smooth_rotations(basis_rotation("QUATERNION", track.values), times, width)
-        return smooth(track.values, times, width)
-
-    return _edited(ob, "smoothed", edit)
+    count = 0
+    with ActionEdit(ob, "smoothed") as edit:
+        for track in edit.tracks.values():
+            count += track.values.size
+            role = roles.get(track.bone)
+            part = part_of(role) if role else "other"
+            if role == "hips" and track.channel == "location":
+                part = "path"
+            width, times = seconds.get(part, 0.0), track.frames / rate
+            if width <= 0.0 or len(times) < 3:
+                continue
+            if track.turns:
+                edit.put_rotation(track, smooth_rotations(edit.rotation(track), times, width))
+            else:
+                edit.put(track, smooth(track.values, times, width))
+    return Cleaned(edit.new, count, count)
 
 
 def reduce_action(ob: bpy.types.Object, degrees: float = 0.5, millimetres: float = 2.0) -> Cleaned:
@@ -105,25 +99,20 @@ def reduce_action(ob: bpy.types.Object, degrees: float = 0.5, millimetres: float
         raise GentgError("bad_request", "The bounds of the key reduction must be above zero.")
     require_motion(ob)
     scale = float(np.cbrt(abs(np.linalg.det(np.array(ob.matrix_world)[:3, :3]))))
-    old, new = _derive(ob, "reduced")
     before = after = 0
-    for track in _tracks(new, ob):
-        before += track.values.size
-        if track.channel == "rotation_quaternion":
-            keep = reduce_keys(
-                quat_continuous(track.values), track.frames, np.radians(degrees), rotations=True
-            )
-        elif track.channel in ("rotation_euler", "rotation_axis_angle"):
-            keep = reduce_keys(track.values, track.frames, np.radians(degrees))
-        elif track.channel == "location":
-            keep = reduce_keys(track.values, track.frames, 0.001 * millimetres / max(scale, 1e-9))
-        else:
-            keep = np.arange(len(track.frames))
-        after += len(keep) * track.values.shape[1]
-        if len(keep) < len(track.frames):
-            _rewrite(new, ob, track, track.frames[keep], track.values[keep])
-    use_action(ob, new)
-    return Cleaned(new, before, after)
+    with ActionEdit(ob, "reduced") as edit:
+        for track in edit.tracks.values():
+            values, bound = track.values, np.radians(degrees)
+            if track.channel == "rotation_quaternion":
+                values = quat_continuous(values)
+            elif not track.turns:
+                bound = 0.001 * millimetres / max(scale, 1e-9)
+            keep = reduce_keys(values, track.frames, bound, rotations=track.channel == "rotation_quaternion")
+            before += values.size
+            after += len(keep) * values.shape[1]
+            if len(keep) < len(track.frames):
+                edit.put(track, values[keep], track.frames[keep], track.held[keep])
+    return Cleaned(edit.new, before, after)
 
 
 def to_nla(ob: bpy.types.Object, name: str = "") -> bpy.types.NlaStrip:
@@ -147,18 +136,13 @@ def to_nla(ob: bpy.types.Object, name: str = "") -> bpy.types.NlaStrip:
     return strip
 
 
-def revert(ob: bpy.types.Object) -> bpy.types.Action:
-    """Go back to the action that the last clean-up step started from."""
-    require_motion(ob)
-    action = ob.animation_data.action
-    earlier = action.get(FROM) if action is not None else None
-    if earlier is None:
-        raise GentgError("bad_request", f"The action of '{ob.name}' was not made by a clean-up step.")
-    use_action(ob, earlier)
-    return earlier
-
-
 # --------------------------------------------------------------------------- steps on where the body is
+
+
+def is_in_place(ob: bpy.types.Object) -> bool:
+    """Whether the travel was taken out by the last step, so that it can be put back."""
+    action = ob.animation_data.action if ob.animation_data is not None else None
+    return action is not None and action.get(STEP) == IN_PLACE and earlier_action(ob) is not None
 
 
 def toggle_in_place(
@@ -166,36 +150,36 @@ def toggle_in_place(
 ) -> bpy.types.Action:
     """Take the travel out of the motion, or put it back where the last step took it out."""
     require_motion(ob)
-    action = ob.animation_data.action
-    if action is not None and action.get(STEP) == IN_PLACE:
+    if is_in_place(ob):
         return revert(ob)
 
-    def edit(turn: np.ndarray, place: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return turn, in_place(place, times, sway=sway)
+    def edit(posed: PosedRig) -> tuple[np.ndarray, np.ndarray]:
+        place = posed.head[:, posed.carrier()]
+        shift = in_place(place, posed.times, sway=sway) - place
+        return posed.rotation, posed.head + shift[:, None]
 
     return _move_body(context, ob, IN_PLACE, edit)
 
 
 def align_floor(context: bpy.types.Context, ob: bpy.types.Object) -> bpy.types.Action:
     """Bring planted feet to the floor, z = 0, and level a floor that leans."""
-    mapping = _mapping(ob)
-    motion, _ = read_motion(context, ob, mapping)
-    planted = motion.contacts if motion.contacts is not None else detect_contacts(motion, height=1.0)
-    points, held = [], []
-    for n, side in enumerate((".L", ".R")):
-        if "foot" + side in motion.body.chains:
-            points += sole_points(motion, side)
-            held += [planted[:, 2 * n], planted[:, 2 * n + 1]]
-    if not points or not np.any(held):
-        raise GentgError(
-            "bad_request",
-            f"No planted foot was found in the motion of '{ob.name}'.",
-            hint="Set its contacts, or move it by hand.",
-        )
-    level, shift = floor_shift(np.stack(points, 1), np.stack(held, 1))
 
-    def edit(turn: np.ndarray, place: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return quat_multiply(level, turn), quat_rotate(level, place) + shift
+    def edit(posed: PosedRig) -> tuple[np.ndarray, np.ndarray]:
+        motion = posed.motion()
+        planted = posed.contacts if posed.contacts is not None else detect_contacts(motion, height=1.0)
+        points, held = [], []
+        for n, side in enumerate((".L", ".R")):
+            if "foot" + side in posed.body.chains:
+                points += sole_points(motion, side)
+                held += [planted[:, 2 * n], planted[:, 2 * n + 1]]
+        if not points or not np.any(held):
+            raise GentgError(
+                "bad_request",
+                f"No planted foot was found in the motion of '{ob.name}'.",
+                hint="Set its contacts, or move it by hand.",
+            )
+        level, shift = floor_shift(np.stack(points, 1), np.stack(held, 1))
+        return quat_multiply(level, posed.rotation), quat_rotate(level, posed.head) + shift
 
     return _move_body(context, ob, "on the floor", edit)
 
@@ -203,209 +187,107 @@ def align_floor(context: bpy.types.Context, ob: bpy.types.Object) -> bpy.types.A
 def make_loop(context: bpy.types.Context, ob: bpy.types.Object, seconds: float = 0.5, *,
               keep_travel: bool = True) -> bpy.types.Action:  # fmt: skip
     """Lead the end of the motion into its start over the last `seconds`; the travel goes on."""
-    free = np.eye(3)[:2] if keep_travel else None
-
-    def edit(turn: np.ndarray, place: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if seconds <= 0.0 or seconds > times[-1] - times[0]:
+    require_motion(ob)
+    with ActionEdit(ob, "looped") as edit:
+        posed = read_posed(context, ob)
+        length = posed.times[-1] - posed.times[0]
+        if seconds <= 0.0 or seconds > length:
             raise GentgError(
                 "bad_request", "The blend of a loop must be longer than nothing and shorter than the motion."
             )
-        return loop_rotations(turn, times, seconds), loop_vectors(place, times, seconds, free=free)
-
-    rate = context.scene.render.fps / context.scene.render.fps_base
-
-    def others(_: bpy.types.Object, track: _Track) -> np.ndarray:
-        if len(track.frames) < 3:
-            return track.values
-        times = track.frames / rate
-        if track.channel == "rotation_quaternion":
-            return loop_rotations(basis_rotation("QUATERNION", track.values), times, seconds)
-        return loop_vectors(track.values, times, seconds)
-
-    return _move_body(context, ob, "looped", edit, others)
+        rig, carrier = posed.rig, posed.carrier()
+        above = posed.above(carrier)
+        # what rides on the body loops as it is, the body and what stands free of it in the world
+        free = [i for i in range(len(rig.names)) if i not in above and carrier not in posed.above(i)]
+        free_names = {rig.names[i] for i in free}
+        rate = context.scene.render.fps / context.scene.render.fps_base
+        local = {i: loop_rotations(rig.local_rotation(posed.rotation, i), posed.times, seconds)
+                 for i in range(len(rig.names))}  # fmt: skip
+        place = {i: rig.location(posed.rotation, posed.head, i) for i in range(len(rig.names))}
+        rotation, head = rig.posed(local, place, len(posed.times))
+        way = posed.head[-1, carrier] - posed.head[0, carrier]
+        travel = way * [1.0, 1.0, 0.0] * keep_travel
+        for i in free:
+            head[:, i] = loop_vectors(posed.head[:, i], posed.times, seconds, travel=travel)
+        for (bone, channel), track in edit.tracks.items():
+            if len(track.frames) < 3 and bone not in free_names:
+                continue
+            if channel == "location" and bone in free_names:
+                i = rig.index(bone)
+                edit.put(track, rig.location(rotation, head, i), posed.frames, posed.held)
+            elif len(track.frames) >= 3 and track.turns:
+                edit.put_rotation(track, loop_rotations(edit.rotation(track), track.frames / rate, seconds))
+            elif len(track.frames) >= 3:
+                edit.put(track, loop_vectors(track.values, track.frames / rate, seconds))
+    return edit.new
 
 
 def mirror_copy(context: bpy.types.Context, ob: bpy.types.Object) -> bpy.types.Action:
-    """The same motion with left and right exchanged, as a new action."""
-    mapping = _mapping(ob)
-    bones = read_bones(ob)
-    motion, frames = read_motion(context, ob, mapping)
-    rig = control_rig(bones, mapping.used(), np.array(ob.matrix_world), name=f"'{ob.name}'")
-    keys = channels(solve(mirror_motion(motion), rig, mapping, 1.0), motion.times)
-    old = ob.animation_data.action
-    new = bpy.data.actions.new(f"{old.name if old else ob.name} mirrored")
-    bag = new_channels(new, ob)
-    for name, values in keys.location.items():
-        write_bone(bag, name, "location", frames, values)
-    for name, q in keys.rotation.items():
-        mode = ob.pose.bones[name].rotation_mode
-        write_bone(bag, name, rotation_channel(mode), frames, rotation_values(mode, q))
-    _note(ob, old, new, "mirrored")
-    use_action(ob, new)
-    return new
-
-
-# --------------------------------------------------------------------------- inside
-
-
-def _mapping(ob: bpy.types.Object) -> Mapping:
+    """The same motion with left and right exchanged, as a new action: every channel of a bone goes
+    to its twin, contacts too. Right for any bone rolls, FK and IK."""
     require_motion(ob)
-    found = recognise(read_bones(ob))
-    if found.method == "none":
-        raise GentgError(
-            "bad_request", f"The rig '{ob.name}' was not recognised.", hint="Select a captured armature."
-        )
-    if (
-        any(not c.mute for n in found.mapping.used() for c in ob.pose.bones[n].constraints)
-        or found.preset == "rigify"
-    ):
-        raise GentgError(
-            "bad_request",
-            f"'{ob.name}' is a control rig: its controls cannot be moved as one.",
-            hint="Clean up the captured armature and retarget it again.",
-        )
-    return found.mapping
-
-
-def _derive(ob: bpy.types.Object, step: str) -> tuple[bpy.types.Action, bpy.types.Action]:
-    """The action and a copy of it to change, noted as made from it."""
-    require_motion(ob)
-    old = ob.animation_data.action
-    if old is None:
-        raise GentgError(
-            "bad_request",
-            f"'{ob.name}' has no action of its own to clean up.",
-            hint="Select its strip in the NLA editor and enter tweak mode, or assign its action.",
-        )
-    new = old.copy()
-    new.name = f"{old.name} {step}"
-    _note(ob, old, new, step)
-    return old, new
-
-
-def _note(ob: bpy.types.Object, old: bpy.types.Action | None, new: bpy.types.Action, step: str) -> None:
-    if old is not None:
-        old.use_fake_user = True
-        new[FROM] = old
-    new[STEP] = step
-
-
-def _slot(action: bpy.types.Action, ob: bpy.types.Object) -> bpy.types.ActionSlot:
-    """The slot of a copied action that moves `ob`: of the same identifier as the one in use."""
-    used = ob.animation_data.action_slot
-    return next(
-        (s for s in action.slots if used is not None and s.identifier == used.identifier), action.slots[0]
-    )
-
-
-def _tracks(action: bpy.types.Action, ob: bpy.types.Object) -> list[_Track]:
-    """Bone channels whose curves all have their keys at the same frames."""
-    slot = _slot(action, ob)
-    groups: dict[tuple[str, str], list[bpy.types.FCurve]] = {}
-    for curve in channelbag(action, slot).fcurves:
-        head, _, channel = curve.data_path.rpartition(".")
-        if curve.data_path.startswith('pose.bones["') and channel in (
-            "location", "rotation_quaternion", "rotation_euler", "rotation_axis_angle"
-        ):  # fmt: skip
-            groups.setdefault(
-                (bpy.utils.unescape_identifier(head[len('pose.bones["') : -2]), channel), []
-            ).append(curve)
-    tracks = []
-    for (bone, channel), curves in groups.items():
-        curves.sort(key=lambda c: c.array_index)
-        co = [np.empty(2 * len(c.keyframe_points), np.float32) for c in curves]
-        for c, values in zip(curves, co, strict=True):
-            c.keyframe_points.foreach_get("co", values)
-        size = 4 if channel in ("rotation_quaternion", "rotation_axis_angle") else 3
-        if (
-            len(curves) == size
-            and len({len(v) for v in co}) == 1
-            and all(np.allclose(v[::2], co[0][::2]) for v in co)
+    mapping, bones = map_of(ob), read_bones(ob)
+    twins, normal = mirrored_bones(bones, mapping)
+    rest = {b.name: np.array(b.rotation, float) for b in bones}
+    with ActionEdit(ob, "mirrored") as edit:
+        if any(
+            c.data_path in ("location", "rotation_euler", "rotation_quaternion") for c in edit.bag.fcurves
         ):
-            tracks.append(_Track(bone, channel, curves, co[0][::2].astype(float),
-                                 np.stack([v[1::2] for v in co], -1).astype(float)))  # fmt: skip
-    return tracks
-
-
-def _edited(ob, step: str, edit: Callable[[bpy.types.Object, _Track], np.ndarray]) -> Cleaned:
-    """A copy of the action with the values of its bone channels changed, keys where they were."""
-    _, new = _derive(ob, step)
-    count = 0
-    try:
-        for track in _tracks(new, ob):
-            count += track.values.size
-            _set_values(track, edit(ob, track))
-    except Exception:
-        bpy.data.actions.remove(new)
-        raise
-    use_action(ob, new)
-    return Cleaned(new, count, count)
-
-
-def _set_values(track: _Track, values: np.ndarray) -> None:
-    if values is track.values:
-        return
-    for k, curve in enumerate(track.curves):
-        co = np.stack([track.frames, values[:, k]], -1).astype(np.float32)
-        curve.keyframe_points.foreach_set("co", co.ravel())
-        curve.update()
-
-
-def _rewrite(action, ob, track: _Track, frames: np.ndarray, values: np.ndarray) -> None:
-    """Replace a channel's keys."""
-    bag = channelbag(action, _slot(action, ob))
-    constant = {}
-    for curve in track.curves:
-        # the last key before a gap is constant, so that the pose holds there
-        kinds = np.empty(len(curve.keyframe_points), np.int32)
-        curve.keyframe_points.foreach_get("interpolation", kinds)
-        constant[curve.array_index] = kinds[np.searchsorted(track.frames, frames)]
-    for curve in track.curves:
-        bag.fcurves.remove(curve)
-    write_bone(bag, track.bone, track.channel, frames, values, [constant[k] for k in sorted(constant)])
-
-
-def _move_body(context, ob, step: str, edit, others=None) -> bpy.types.Action:
-    """Edit where the bone that carries the body is, in the world, and perhaps all other channels."""
-    mapping = _mapping(ob)
-    _, new = _derive(ob, step)
-    try:
-        tracks = _tracks(new, ob)
-        moving = {
-            t.bone: t for t in tracks if t.channel == "location" and np.ptp(t.values, axis=0).max() > 1e-6
-        }
-        carrier = next((n for r in ("root", "hips") for n in mapping.bones.get(r, ()) if n in moving), None)
-        if carrier is None:
             raise GentgError(
                 "bad_request",
-                f"Neither the root nor the hips of '{ob.name}' travel.",
-                hint="If the object itself carries the motion, put the root motion on a bone.",
+                f"The object '{ob.name}' is animated itself.",
+                hint="Retarget with Mirror and the root motion on the hips instead.",
             )
-        bones = read_bones(ob)
-        rig = control_rig(bones, [carrier], np.array(ob.matrix_world), name=f"'{ob.name}'")
-        place_track = moving[carrier]
-        mode = ob.pose.bones[carrier].rotation_mode
-        turn_track = next(
-            (t for t in tracks if t.bone == carrier and t.channel == rotation_channel(mode)), None
-        )
-        if turn_track is None or len(turn_track.frames) != len(place_track.frames):
-            raise GentgError(
-                "bad_request",
-                f"The bone {carrier} is not keyed in both rotation and location.",
-                hint="Key both on the same frames.",
-            )
-        times = place_track.frames * context.scene.render.fps_base / context.scene.render.fps
-        local = {0: basis_rotation(mode, turn_track.values)}
-        rotation, head = rig.posed(local, {0: place_track.values}, len(times))
-        turn, place = edit(rotation[:, 0], head[:, 0], times)
-        rotation, head = np.stack([turn], 1), np.stack([place], 1)
-        _set_values(turn_track, rotation_values(mode, quat_continuous(rig.local_rotation(rotation, 0))))
-        _set_values(place_track, rig.location(rotation, head, 0))
-        for track in tracks:
-            if others is not None and track is not turn_track and track is not place_track:
-                _set_values(track, others(ob, track))
-    except Exception:
-        bpy.data.actions.remove(new)
-        raise
-    use_action(ob, new)
-    return new
+        old = list(edit.tracks.values())
+        values = {id(t): edit.rotation(t) if t.turns else t.values for t in old}
+        for track in old:
+            for curve in track.curves:
+                edit.bag.fcurves.remove(curve)
+            track.curves = []
+        for track in old:
+            bone, twin = track.bone, twins.get(track.bone, track.bone)
+            axes = [
+                rest[b] if track.turns or ob.data.bones[b].use_local_location else None for b in (bone, twin)
+            ]
+            _put_mirrored(edit, track, twin, mirror_channel(values[id(track)], *axes, normal))
+        _swap_contacts(edit)
+    return edit.new
+
+
+def _put_mirrored(edit: ActionEdit, track: Track, twin: str, values: np.ndarray) -> None:
+    channel = track.channel
+    if track.turns:
+        mode = edit.mode(twin)
+        channel, values = rotation_channel(mode), rotation_values(mode, quat_continuous(values))
+    edit.tracks.pop((twin, channel), None)
+    edit.add(twin, channel, track.frames, values, track.held)
+
+
+def _swap_contacts(edit: ActionEdit) -> None:
+    curves = edit.contact_curves()
+    for foot, curve in curves.items():
+        curve.data_path = "gentg_" + foot  # two curves never have one path
+    for foot, curve in curves.items():
+        twin = {"l": "r", "r": "l"}[foot[0]] + foot[1:]
+        curve.data_path = f'["{CONTACT_PROPERTIES[twin]}"]'
+
+
+def _move_body(
+    context: bpy.types.Context, ob: bpy.types.Object, step: str,
+    edit: Callable[[PosedRig], tuple[np.ndarray, np.ndarray]],
+) -> bpy.types.Action:  # fmt: skip
+    """Move the body as a whole: what carries it, and all that stands free of that in the world."""
+    with ActionEdit(ob, step) as change:
+        posed = read_posed(context, ob)
+        above = sorted(posed.above(posed.carrier()))
+        rotation, head = edit(posed)
+        rotation, head = rotation.copy(), head.copy()
+        rotation[:, above], head[:, above] = posed.rotation[:, above], posed.head[:, above]
+        write_posed(change, posed, rotation, head)
+    return change.new
+
+
+__all__ = [
+    "Cleaned", "align_floor", "is_in_place", "make_loop", "mirror_copy", "reduce_action", "revert", "smooth_action",
+    "to_nla", "toggle_in_place",
+]  # fmt: skip

@@ -30,6 +30,7 @@ from ..core.skeleton import FEET
 from .action import CONTACT_PROPERTIES, write_curve
 from .compat import new_channels, use_action
 from .keying import bone_path, rotation_channel, rotation_values, write_bone
+from .posed_rig import RECIPE
 from .rig_controls import controls_of, measured_rig, stretchy_bones
 from .rig_reader import (
     held_keys,
@@ -42,8 +43,7 @@ from .rig_reader import (
 )
 from .transaction import Transaction
 
-SOURCE = "gentg_retarget_source"  # custom properties of a target: what it was retargeted from ...
-RECIPE = "gentg_retarget"  # ... and how, as JSON, so that feet can be re-solved
+SOURCE = "gentg_retarget_source"  # custom properties of a target: what it was retargeted from
 PLACE = "gentg_retarget_place"  # matrix_basis of a target whose object we have since animated
 _CONSTANT, _LINEAR = 0, 1
 _CHECKED_FRAMES = 5
@@ -191,8 +191,11 @@ def retarget_to_rig(
     return result
 
 
-def resolve_feet(context: bpy.types.Context, target: bpy.types.Object) -> RetargetResult:
+def resolve_feet(
+    context: bpy.types.Context, target: bpy.types.Object, blend: float | None = None
+) -> RetargetResult:
     """Solve the feet anew after contacts were edited, on the target's properties or else the source's.
+    `blend`, seconds, takes the place of the first time's.
 
     The motion is retargeted again from its source with the recipe of the first time, into a new
     action: nothing is lost. Raises GentgError for rigs that no retarget has written to.
@@ -207,6 +210,7 @@ def resolve_feet(context: bpy.types.Context, target: bpy.types.Object) -> Retarg
         )
     recipe = json.loads(recipe)
     settings = RetargetSettings(**{**recipe["settings"], "feet": True})
+    settings.blend = settings.blend if blend is None else blend
     mapping, source_mapping = Mapping.from_json(recipe["map"]), Mapping.from_json(recipe["source_map"])
     contacts = read_contacts(target, key_frames(source))
     return retarget_to_rig(context, source, target, mapping, settings, source_mapping=source_mapping,

@@ -6,7 +6,7 @@ import bpy
 import numpy as np
 
 from ..core.contract import GentgError
-from ..core.retarget.body import Body, SourceMotion, Space, control_rig
+from ..core.retarget.body import Body, ControlRig, SourceMotion, Space, control_rig
 from ..core.retarget.mapping import Mapping
 from ..core.retarget.rig import RigBone
 from ..core.retarget.sampling import basis_rotation
@@ -224,17 +224,27 @@ def held_keys(ob: bpy.types.Object, frames: np.ndarray) -> np.ndarray:
 
 
 def read_contacts(ob: bpy.types.Object, frames: np.ndarray) -> np.ndarray | None:
-    """(T, 4) bool from the armature's editable contact properties, or None where it has none."""
+    """(T, 4) bool from the armature's editable contact properties, or None where it has none.
+
+    A key holds until the next one, whatever interpolation an edit has given it.
+    """
     by_path = {c.data_path: c for c in _curves(ob)}
     columns = [by_path.get(f'["{CONTACT_PROPERTIES[foot]}"]') for foot in FEET]
     if all(c is None for c in columns):
         return None
-    return np.stack(
-        [np.zeros(len(frames), bool) if c is None else sample(c, frames) > 0.5 for c in columns], -1
-    )
+    return np.stack([_steps(c, frames) for c in columns], -1)
 
 
-def _ancestors(ob: bpy.types.Object, names: list[str]) -> list[str]:
+def _steps(curve: bpy.types.FCurve | None, frames: np.ndarray) -> np.ndarray:
+    keys = _keys(curve) if curve is not None else np.zeros((0, 2))
+    if len(keys) == 0:
+        return np.zeros(len(frames), bool)
+    # as F-curves do, the first key also holds before itself
+    return keys[np.maximum(np.searchsorted(keys[:, 0], frames + 1e-3) - 1, 0), 1] > 0.5
+
+
+def ancestors(ob: bpy.types.Object, names: list[str]) -> list[str]:
+    """The named bones and all above them. Raises GentgError for bones that are not there."""
     found: dict[str, None] = {}
     for name in names:
         bone = ob.pose.bones.get(name)
@@ -259,7 +269,7 @@ def _is_plain(ob: bpy.types.Object, names: list[str]) -> bool:
         return False
     if any(d.data_path.rpartition(".")[2] in _TRANSFORMS for d in data.drivers):
         return False  # drivers of colours and the like move nothing
-    closure = set(_ancestors(ob, names))
+    closure = set(ancestors(ob, names))
     if any(not c.mute for n in closure for c in ob.pose.bones[n].constraints):
         return False
     if any(ob.data.bones[n].inherit_scale != "FULL" for n in closure):
@@ -294,10 +304,11 @@ def _body(ob: bpy.types.Object, bones: list[RigBone], mapping: Mapping, names: l
     )  # fmt: skip
 
 
-def _from_curves(
-    ob, bones: list[RigBone], mapping: Mapping, frames: np.ndarray, times: np.ndarray
-) -> SourceMotion:
-    rig = control_rig(bones, _ancestors(ob, mapping.used()), np.array(ob.matrix_world), name=f"'{ob.name}'")
+def channel_values(
+    ob: bpy.types.Object, rig: ControlRig, frames: np.ndarray
+) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """What the action's curves give the controls of a rig at frames (T,), for `ControlRig.posed`:
+    `matrix_basis` rotations (T, 4) and locations (T, 3). What is not keyed has its present value."""
     by_path = {(c.data_path, c.array_index): c for c in _curves(ob)}
     local, location = {}, {}
     for i, name in enumerate(rig.names):
@@ -319,7 +330,14 @@ def _from_curves(
         local[i] = basis_rotation(bone.rotation_mode, read(channel, size))
         if not rig.connected[i]:
             location[i] = read("location", 3)
-    rotation, head = rig.posed(local, location, len(frames))
+    return local, location
+
+
+def _from_curves(
+    ob, bones: list[RigBone], mapping: Mapping, frames: np.ndarray, times: np.ndarray
+) -> SourceMotion:
+    rig = control_rig(bones, ancestors(ob, mapping.used()), np.array(ob.matrix_world), name=f"'{ob.name}'")
+    rotation, head = rig.posed(*channel_values(ob, rig, frames), len(frames))
     keep = [rig.index(n) for n in mapping.used()]
     return SourceMotion(_body(ob, bones, mapping, mapping.used()), head[:, keep], rotation[:, keep], times)
 
@@ -328,7 +346,7 @@ def _from_evaluation(
     context, ob, bones, mapping: Mapping, frames: np.ndarray, times: np.ndarray
 ) -> SourceMotion:
     scene, names = context.scene, mapping.used()
-    _ancestors(ob, names)  # complains of bones that are not there
+    ancestors(ob, names)  # complains of bones that are not there
     body = _body(ob, bones, mapping, names)
     posed = np.empty((len(frames), len(names), 4, 4))
     world = np.empty((len(frames), 4, 4))

@@ -9,10 +9,12 @@ import bpy
 from . import (
     map_properties,
     operators_backend,
+    operators_cleanup,
     operators_estimate,
     operators_result,
     operators_retarget,
     panels,
+    panels_cleanup,
     panels_result,
     panels_retarget,
     preferences,
@@ -21,7 +23,7 @@ from . import (
 from .session import session
 
 _MODULES = (properties, map_properties, preferences, operators_backend, operators_estimate, operators_result,
-            operators_retarget, panels, panels_result, panels_retarget)  # fmt: skip
+            operators_retarget, operators_cleanup, panels, panels_result, panels_retarget, panels_cleanup)  # fmt: skip
 
 
 _registered: list[type] = []
@@ -38,6 +40,7 @@ def register() -> None:
                 _registered.append(cls)
         properties.attach()
         map_properties.attach()
+        operators_cleanup.attach()
     except BaseException:
         _remove_classes()
         raise
@@ -49,6 +52,7 @@ def unregister() -> None:
     session.shut_down()
     atexit.unregister(session.shut_down)
     bpy.app.handlers.load_pre.remove(_before_load)
+    operators_cleanup.detach()
     map_properties.detach()
     properties.detach()
     _remove_classes()

@@ -9,7 +9,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
 import bpy  # noqa: E402
 import numpy as np  # noqa: E402
-from case_retarget import angle, build, make_rig, raises, read_back, rigify, source  # noqa: E402
+from case_retarget import build, make_rig, raises, read_back, rigify, source  # noqa: E402
 
 from gentg_blender.tool.cleanup import (  # noqa: E402
     align_floor,
@@ -110,17 +110,87 @@ def test_mirrored_copy():
     assert np.abs(after - before * [-1, 1, 1]).max() < 1e-3
 
 
-def test_control_rigs():
-    walk, _ = source(2.0)
+CONTROLS = ["ORG-hand.L", "ORG-hand.R", "ORG-foot.L", "ORG-foot.R", "ORG-spine.003", "ORG-spine"]
+
+
+def retargeted_rigify(controls="FK", seconds=2.0):
+    walk, capture = source(seconds)
     meta, rig = rigify()
-    retarget_to_rig(bpy.context, walk, rig, settings=RetargetSettings(mirror=True))
-    left = read_back(rig, ["ORG-hand.L", "ORG-upper_arm.L"], FRAMES)
-    right = read_back(walk, ["hand.R", "upper_arm.R"], FRAMES)
-    a, b = left[:, 0] - left[:, 1], (right[:, 0] - right[:, 1]) * [-1, 1, 1]
-    assert angle(a, b).max() < 5.0  # ends of two-bone chains of other proportions
-    raises("is a control rig", toggle_in_place, bpy.context, rig)
-    smooth_action(bpy.context, rig, {"arms": 0.2, "other": 0.2})
-    reduce_action(rig)
+    retarget_to_rig(bpy.context, walk, rig, settings=RetargetSettings(controls=controls))
+    return rig, heads(rig, CONTROLS)
+
+
+def test_control_rigs_move_as_one_with_fk_and_ik():
+    for controls in ("FK", "IK"):
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        rig, before = retargeted_rigify(controls)
+        limit = 1e-4 if controls == "FK" else 2e-3
+        assert np.ptp(before[:, 5, 1]) > 1.5
+        toggle_in_place(bpy.context, rig)
+        after = heads(rig, CONTROLS)
+        shift = after - before
+        assert np.ptp(after[:, 5, 1]) < 0.1
+        assert np.abs(shift - shift[:, 5:]).max() < limit  # every part of the body by the same
+        toggle_in_place(bpy.context, rig)
+        assert np.abs(heads(rig, CONTROLS) - before).max() < 1e-6
+        mirror_copy(bpy.context, rig)
+        swapped = heads(rig, [CONTROLS[i] for i in (1, 0, 3, 2, 4, 5)])
+        assert np.abs(swapped - before * [-1, 1, 1]).max() < limit, np.abs(
+            swapped - before * [-1, 1, 1]
+        ).max()
+        revert(rig)
+        make_loop(bpy.context, rig, 0.4)
+        ends = read_back(rig, CONTROLS, [1, 60])
+        travel = (ends[1, 5] - ends[0, 5]) * [1, 1, 0]
+        assert travel[1] < -1.0 and np.abs(ends[1] - travel - ends[0]).max() < limit
+        revert(rig)
+        smooth_action(bpy.context, rig, {"arms": 0.2, "other": 0.2})
+        reduce_action(rig)
+
+
+def test_a_control_rig_comes_down_to_the_floor():
+    rig, before = retargeted_rigify(seconds=4.0)
+    action = rig.animation_data.action
+    from gentg_blender.tool.compat import channelbag
+
+    for name in ("torso", "foot_ik.L", "foot_ik.R", "hand_ik.L", "hand_ik.R"):
+        bone = rig.pose.bones[name].bone
+        axes = np.array(bone.matrix_local.to_3x3()) if bone.use_local_location else np.eye(3)
+        lift = axes.T @ [0.0, 0.0, 0.2]
+        for k in range(3):
+            curve = channelbag(action, action.slots[0]).fcurves.find(
+                f'pose.bones["{name}"].location', index=k
+            )
+            for p in curve.keyframe_points:
+                p.co.y += lift[k]
+            curve.update()
+    align_floor(bpy.context, rig)
+    assert np.abs(heads(rig, CONTROLS) - before).max() < 0.02
+
+
+def test_a_retargeted_plain_rig_with_a_root_bone():
+    walk, _ = source(2.0)
+    bones, chains = make_rig("unreal_4", 1.8, 0.5, 3)
+    target = build(bones)
+    target.pose.bones["pelvis"].rotation_mode = "ZXY"
+    retarget_to_rig(bpy.context, walk, target, settings=RetargetSettings(root_motion="root"))
+    names = ["pelvis", "hand_l", "hand_r", "foot_l", "foot_r"]
+    before = heads(target, names)
+    toggle_in_place(bpy.context, target)
+    assert np.ptp(heads(target, names)[:, 0, 1]) < 0.15
+    toggle_in_place(bpy.context, target)
+    mirror_copy(bpy.context, target)
+    after = heads(target, ["pelvis", "hand_r", "hand_l", "foot_r", "foot_l"])
+    assert np.abs(after - before * [-1, 1, 1]).max() < 1e-4
+
+
+def test_an_error_leaves_the_action_that_played():
+    walk, _ = source(1.0)
+    action, count = walk.animation_data.action, len(bpy.data.actions)
+    raises("shorter than the motion", make_loop, bpy.context, walk, 9.0)
+    raises("No part of the body", smooth_action, bpy.context, walk, {"arms": 0.0})
+    assert walk.animation_data.action == action and len(bpy.data.actions) == count
+    assert walk.animation_data.action_slot is not None
 
 
 def test_pushed_down_plays_the_same():

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rig_factory import make_rig
+from rig_factory import forward_matrices, make_rig
 from scipy.spatial.transform import Rotation
 
 from gentg_blender.core.retarget.body import control_rig
 from gentg_blender.core.retarget.cleanup import (
+    flip_side,
     floor_shift,
     in_place,
     loop_rotations,
     loop_vectors,
+    mirror_channel,
     mirror_motion,
+    mirrored_bones,
     reduce_keys,
     rotation_error,
     smooth_rotations,
@@ -106,9 +109,7 @@ def test_loops_close():
     q = loop_rotations(turns(0.4 * t), t, 0.5)
     assert abs(np.sum(q[0] * q[-1])) == pytest.approx(1.0, abs=1e-12)
     assert np.allclose(q[:40], turns(0.4 * t)[:40])
-    v = loop_vectors(
-        np.stack([0.1 * t, -1.0 * t, 0.2 * t], -1), t, 0.5, free=np.array([[1.0, 0, 0], [0, 1.0, 0]])
-    )
+    v = loop_vectors(np.stack([0.1 * t, -1.0 * t, 0.2 * t], -1), t, 0.5, travel=np.array([0.2, -2.0, 0.0]))
     assert v[-1, 2] == pytest.approx(0.0) and v[-1, 1] == pytest.approx(-2.0)
 
 
@@ -122,6 +123,37 @@ def test_mirroring_twice_gives_the_motion_back_and_sides_swap(stride):
     again = mirror_motion(mirror_motion(stride))
     assert np.allclose(again.head, stride.head) and np.allclose(again.rotation, stride.rotation)
     assert np.array_equal(again.contacts, stride.contacts) and again.body.chains == stride.body.chains
+
+
+@pytest.mark.parametrize("preset", ["mixamo", "unreal_5", "daz_8", "biped", "vroid"])
+def test_channels_go_to_their_twins_and_the_rig_moves_as_in_a_mirror(preset):
+    """Random rotations of every bone, with random rolls, against matrices that are reflected."""
+    bones, chains = make_rig(preset, 1.8, 0.4, seed=6)
+    twins, normal = mirrored_bones(bones, Mapping(chains))
+    assert normal == pytest.approx([1.0, 0.0, 0.0])
+    rng = np.random.default_rng(0)
+    rotation = {b.name: Rotation.random(3, random_state=rng).as_quat()[:, [3, 0, 1, 2]] for b in bones}
+    hips = chains["hips"][0]
+    location = {hips: rng.normal(size=(3, 3))}
+    rest = {b.name: np.array(b.rotation) for b in bones}
+    twin = {b.name: twins.get(b.name, b.name) for b in bones}
+    turned = {twin[n]: mirror_channel(q, rest[n], rest[twin[n]], normal) for n, q in rotation.items()}
+    moved = {hips: mirror_channel(location[hips], rest[hips], rest[hips], normal)}
+    plain = forward_matrices(bones, rotation, location, 3)
+    mirrored = forward_matrices(bones, turned, moved, 3)
+    for name in (n for c in chains.values() for n in c):
+        expected = plain[name][:, :3, 3] * [-1.0, 1.0, 1.0]
+        assert np.abs(mirrored[twin[name]][:, :3, 3] - expected).max() < 1e-9, name
+    lefts = [n for r, c in chains.items() if r.endswith(".L") for n in c]
+    assert all(flip_side(flip_side(n)) == n != twin[n] for n in lefts)
+
+
+def test_sides_of_names():
+    for a, b in (("mixamorig:LeftArm", "mixamorig:RightArm"), ("DEF-hand.L.001", "DEF-hand.R.001"),
+                 ("lShldrBend", "rShldrBend"), ("Bip01 L Thigh", "Bip01 R Thigh"), ("thigh_l", "thigh_r"),
+                 ("J_Bip_R_Hand", "J_Bip_L_Hand"), ("UPPER_LEFT", "UPPER_RIGHT")):  # fmt: skip
+        assert flip_side(a) == b and flip_side(b) == a
+    assert flip_side("spine") == "spine" and flip_side("Pelvis") == "Pelvis"
 
 
 @pytest.mark.parametrize("order", EULER_ORDERS)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..rotations import (
@@ -17,6 +20,8 @@ from ..rotations import (
 from ..skeleton import mirror_name
 from .body import Body, SourceMotion, Z
 from .keys import smooth
+from .mapping import Mapping
+from .rig import RigBone
 
 # Parts of the body that take a smoothing strength of their own -> the roles in them.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -124,14 +129,11 @@ def loop_rotations(q: np.ndarray, times: np.ndarray, seconds: float) -> np.ndarr
 
 
 def loop_vectors(
-    v: np.ndarray, times: np.ndarray, seconds: float, *, free: np.ndarray | None = None
+    v: np.ndarray, times: np.ndarray, seconds: float, *, travel: np.ndarray | None = None
 ) -> np.ndarray:
-    """The same for vectors (T, 3); along the directions in `free` (n, 3) the travel is kept, so
-    that a walk repeats where it has come to."""
-    miss = v[0] - v[-1]
-    if free is not None:
-        for axis in free:
-            miss = miss - (miss @ axis) * axis
+    """The same for vectors (T, 3), which end where they began, `travel` (3,) further on: so a walk
+    repeats from where it has come to."""
+    miss = v[0] - v[-1] + (0.0 if travel is None else travel)
     return v + _ramp(times, seconds)[:, None] * miss
 
 
@@ -147,3 +149,55 @@ def mirror_motion(motion: SourceMotion) -> SourceMotion:
     contacts = None if motion.contacts is None else motion.contacts[:, [2, 3, 0, 1]]
     return SourceMotion(mirrored, (motion.head - origin) * flip + origin, motion.rotation * turn_flip,
                         motion.times, contacts)  # fmt: skip
+
+
+def flip_side(name: str) -> str:
+    """A bone's name with left and right exchanged, in the usual spellings; else the name itself."""
+    if word := re.search("left|right", name, re.IGNORECASE):
+        old = word.group()
+        new = "right" if old.lower() == "left" else "left"
+        new = new.upper() if old.isupper() else new.capitalize() if old[0].isupper() else new
+        return name[: word.start()] + new + name[word.end() :]
+    letter = re.search(r"(?<![^._\- ])[lLrR](?![^._\- ])|^[lr](?=[A-Z])", name)
+    if letter is None:
+        return name
+    swapped = letter.group().translate(str.maketrans("lLrR", "rRlL"))
+    return name[: letter.start()] + swapped + name[letter.end() :]
+
+
+def mirrored_bones(bones: Sequence[RigBone], mapping: Mapping) -> tuple[dict[str, str], np.ndarray]:
+    """Each bone that has a twin on the other side -> that twin, by its part of the body or else by
+    its name; and the normal (3,) of the mirror plane, in armature space."""
+    names = {b.name for b in bones}
+    twins = {n: flip_side(n) for n in names if flip_side(n) != n and flip_side(n) in names}
+    for role, chain in mapping.bones.items():
+        twins |= dict(zip(chain, mapping.bones.get(mirror_name(role), chain), strict=False))
+    index = {b.name: i for i, b in enumerate(bones)}
+    chains = {r: tuple(index[n] for n in c) for r, c in mapping.bones.items()}
+    head, tail, q = (np.array([getattr(b, k) for b in bones], float) for k in ("head", "tail", "rotation"))
+    left = quat_rotate(Body(chains, head, tail, q, np.zeros(3)).frame, np.array([1.0, 0.0, 0.0]))
+    nearest = np.eye(3)[np.argmax(np.abs(left))]
+    # rigs are built along an axis; what they deviate is the unevenness of their joints
+    return twins, nearest if abs(left @ nearest) > np.cos(np.radians(10.0)) else left
+
+
+def mirror_channel(
+    values: np.ndarray, axes: np.ndarray | None, twin_axes: np.ndarray | None, normal: np.ndarray
+) -> np.ndarray:
+    """A bone's rotations (T, 4) or locations (T, 3) as its twin has them in a mirror.
+
+    axes, twin_axes (4,): rest rotations of both bones in armature space, None for locations that
+    are given along the armature's own axes; normal (3,): of the mirror plane. With B the channel
+    and R the rest rotation, R B R^-1 is the change in armature space; there a mirror turns a
+    vector v into v - 2 (v n) n and the axis of a rotation into the negative of that.
+    """
+    one = np.array([1.0, 0.0, 0.0, 0.0])
+    axes, twin_axes = (one if a is None else a for a in (axes, twin_axes))
+
+    def flipped(v: np.ndarray) -> np.ndarray:
+        v = quat_rotate(axes, v)
+        return quat_rotate(quat_conjugate(twin_axes), v - 2.0 * (v @ normal)[:, None] * normal)
+
+    if values.shape[1] == 3:
+        return flipped(values)
+    return np.concatenate([values[:, :1], -flipped(values[:, 1:])], axis=1)

@@ -26,6 +26,7 @@ from .solve import Pose, Solution, move_hips
 
 HEEL, BALL = 0, 1
 _STEP_HEIGHT = 0.1  # of the leg: contacts higher than this above the floor stand on something
+_STANDS = 0.1  # m/s: a foot slower than this stands
 _REACH = 0.9999  # of the leg's length: a leg is never asked to be longer
 
 
@@ -167,7 +168,7 @@ def _hold(foot: _Foot, times: np.ndarray, floor: float, settings: FeetSettings, 
     for start, stop in runs(foot.flat):
         foot.turn[start:stop] = _flat_turn(foot, wanted_turn[start:stop])
     _ease(foot.turn, wanted_turn, foot.flat, times, settings.blend)
-    anchors = [_anchors(wanted[p], foot.held[:, p], floor, settings, step) for p in (HEEL, BALL)]
+    anchors = [_anchors(wanted[p], foot.held[:, p], times, floor, settings, step) for p in (HEEL, BALL)]
     _join(foot, anchors)
     for p in (BALL, HEEL):  # where both hold they agree, see _join
         on = foot.held[:, p]
@@ -187,12 +188,16 @@ def _flat_turn(foot: _Foot, turn: np.ndarray) -> np.ndarray:
 
 
 def _anchors(
-    points: np.ndarray, held: np.ndarray, floor: float, settings: FeetSettings, step: float
+    points: np.ndarray, held: np.ndarray, times: np.ndarray, floor: float, settings: FeetSettings, step: float
 ) -> np.ndarray:
-    """Place (T, 3) of a contact: the mean over its stretch, brought down to the floor."""
+    """Place (T, 3) of a contact: the mean over its stretch, brought down to the floor. Frames count
+    for more the slower the foot is: where a person made a contact longer than the foot stood, it
+    stays where it stood."""
     out = points.copy()
+    pace = np.linalg.norm(np.gradient(points, times, axis=0), axis=-1) if len(times) > 1 else np.zeros(1)
+    weight = 1.0 / (pace**2 + _STANDS**2)
     for start, stop in runs(held):
-        place = points[start:stop].mean(axis=0)
+        place = np.average(points[start:stop], axis=0, weights=weight[start:stop])
         if settings.on_floor and abs(place[2] - floor) < step:
             place[2] = floor
         out[start:stop] = place
