@@ -10,7 +10,8 @@ from .terminal import Terminal, with_terminal
 
 HELP = """\
 Measure every stage on this machine: CPU time per frame (all threads, median of several runs), the speed of the whole
-run against the detector alone on frames that are already decoded, and peak memory. Nothing is cached or kept.
+run against the detector alone on frames that are already decoded, and peak memory. Nothing is cached or kept. Then
+TGT and GPC beside published lifters: parameters, multiply-adds and wall time per frame of one window, on the CPU.
 
 With --minutes the clip is repeated until it is that long, run through once, and memory is told along the way."""
 
@@ -32,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, terminal: Terminal) -> int:
+    from dataclasses import asdict
+
     from gentg_blender.core.contract import EstimateSettings, GentgError
+    from inference_backend.evaluation import candidates, cost
     from inference_backend.pipeline.benchmark import measure, measure_memory
     from inference_backend.pipeline.folders import repository
     from inference_backend.pipeline.reporter import Reporter
@@ -60,8 +64,12 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         return Reporter(cancelled=terminal.cancelled)
 
     figures = measure(clip, settings, args.runs, make_report, lambda i: terminal.say(f"run {i} of {args.runs}"))
+    terminal.say("networks side by side")
+    ours = [c for c in candidates.shipped() if c.label != "TGT, rigid"]  # which costs what TGT does
+    costs = cost.measure([*ours, *candidates.untrained_baselines()], cost.any_window(), args.runs)
     if args.json:
-        print(json.dumps(figures, indent=2), file=terminal.out)
+        networks = {label: asdict(c) for label, c in costs.items()}
+        print(json.dumps(figures | {"networks": networks}, indent=2), file=terminal.out)
         return 0
     say = lambda text: print(text, file=terminal.out)  # noqa: E731
     say(f"{figures['clip']}: {figures['frames']} frames, {figures['image_size'][0]}x{figures['image_size'][1]}, "
@@ -75,4 +83,10 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     say(f"detector alone on decoded frames: {figures['detector_fps']:.1f} frames/s")
     say(f"whole run: {figures['whole_fps']:.1f} frames/s, {figures['ratio']:.2f} times the detector alone")
     say(f"loading libraries and models, once: {figures['load_s']:.1f} s; peak memory {figures['peak_memory'] / 1e6:.0f} MB")
+    say(f"networks on one window of {cost.WINDOW} frames, batch 1, CPU; published lifters at their sizes, untrained:")
+    for line in cost.cost_lines(costs):
+        say(line)
+    gpc = costs["TGT + GPC"].ms_overlapped - costs["TGT"].ms_overlapped
+    say(f"  overlapped by {cost.OVERLAP:.0%} TGT takes {costs['TGT'].ms_overlapped:.2f} ms per frame, and GPC {gpc:.2f} ms more with "
+        f"{candidates.UNCERTAIN_SHARE:.0%} of the frames uncertain")
     return 0

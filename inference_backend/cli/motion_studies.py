@@ -134,7 +134,7 @@ def _networks(args: argparse.Namespace, settings: EstimateSettings, terminal: Te
         rows.append(network_table.row_of(candidate, films))
     if args.runs > 0:
         terminal.say("time")
-        network_table.add_costs(rows, found, network_table.cost_film(args.motion, _subjects(args)), args.runs)
+        network_table.add_costs(rows, found, args.runs)
     about = {"films": args.count, "seed": args.seed, "correction": settings.correction, **_one(args)}
     return (
         {"about": about, "networks": network_table.as_json(rows)},

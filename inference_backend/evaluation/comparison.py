@@ -15,7 +15,6 @@ from inference_backend.evaluation.network_table import (
     Row,
     add_costs,
     as_json,
-    cost_film,
     films_of,
     network_table,
     row_of,
@@ -58,11 +57,10 @@ class Comparison:
         scoring = self.config.scoring
         if scoring.timing_runs < 1:
             return
-        film = cost_film(Path(self.config.train.data.motion), tuple(self.config.train.data.held_out_subjects))
         for table, rows in self._rows.items():
             said(f"{table}: time")
             found = [c for p in done if p.table == table for c in self._candidates(p)]
-            add_costs(list(rows.values()), found, film, scoring.timing_runs)
+            add_costs(list(rows.values()), found, scoring.timing_runs)
 
     def write(self) -> Path:
         """-> the report's path. Tables without a finished run are left out."""

@@ -11,7 +11,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from gentg_blender.core.skeleton import FEET, NUM_JOINTS
 from inference_backend.evaluation.candidates import Candidate
+from inference_backend.networks.tgt import FAMILIES
 from inference_backend.training.generator import Batch
 
 WINDOW = 81  # frames
@@ -28,6 +30,18 @@ class Cost:
     ms_overlapped: float  # the same where windows overlap by OVERLAP
 
 
+def any_window(frames: int = WINDOW) -> Batch:
+    """One person's window to measure on: points that wander about. What is seen does not change the cost."""
+    g = torch.Generator().manual_seed(0)
+    xyz = 0.4 * torch.randn(1, 1, NUM_JOINTS, 3, generator=g)
+    xyz = xyz + 0.02 * torch.randn(1, frames, NUM_JOINTS, 3, generator=g).cumsum(1)
+    xyz = xyz + torch.tensor([0.0, 0.0, 4.0])
+    times = torch.arange(frames)[None] / 30.0
+    return Batch(xyz[..., :2] / xyz[..., 2:], torch.full((1, frames, NUM_JOINTS), 0.9), times,
+                 torch.tensor([FAMILIES.index("blazepose33")]), xyz, torch.zeros(1, frames, 3),
+                 torch.zeros(1, frames, len(FEET)), torch.zeros(1, NUM_JOINTS), torch.ones(1))  # fmt: skip
+
+
 @torch.no_grad()
 def macs(predict: Callable[[Batch], torch.Tensor], batch: Batch) -> float:
     """Multiply-adds of `predict(batch)`, counted as PyTorch runs it (half of its floating-point operations).
@@ -41,18 +55,14 @@ def macs(predict: Callable[[Batch], torch.Tensor], batch: Batch) -> float:
 
 
 @torch.no_grad()
-def measure(
-    candidates: list[Candidate], batch: Batch, runs: int, said: Callable[[int], None] | None = None
-) -> dict[str, Cost]:
+def measure(candidates: list[Candidate], batch: Batch, runs: int) -> dict[str, Cost]:
     """Label -> cost on `batch` (one clip). One round in which all warm up, then `runs` rounds of all in turn,
     so that whatever else the machine does meets everybody; medians. PyTorch's threads as they are set."""
     if runs < 1 or len(batch.times) != 1:
         raise ValueError("at least one run, on a batch of one clip")
     frames = batch.times.shape[1]
     seconds: dict[str, list[float]] = {c.label: [] for c in candidates}
-    for number in range(runs + 1):
-        if said:
-            said(number)
+    for _ in range(runs + 1):
         for c in candidates:
             start = time.perf_counter()
             (c.timed or c.predict)(batch)

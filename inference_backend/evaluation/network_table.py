@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from inference_backend.evaluation.candidates import Candidate, score_candidate
-from inference_backend.evaluation.cost import OVERLAP, WINDOW, Cost, measure
+from inference_backend.evaluation.cost import OVERLAP, WINDOW, Cost, any_window, measure
 from inference_backend.evaluation.lift_suite import LiftCase
 from inference_backend.evaluation.motion_suite import FRAMES, MotionCase, held_out, motion_films
 from inference_backend.evaluation.report import cell, markdown
@@ -34,7 +34,10 @@ class Row:
     @classmethod
     def read(cls, data: dict[str, Any]) -> Row:
         """From `asdict` by way of JSON, in which NaN was null."""
-        values = {n: {m: math.nan if v is None else v for m, v in found.items()} for n, found in data["values"].items()}
+        values = {
+            n: {m: math.nan if v is None else v for m, v in found.items()}
+            for n, found in data["values"].items()
+        }
         return cls(**data | {"values": values, "cost": Cost(**data["cost"]) if data.get("cost") else None})
 
 
@@ -48,11 +51,6 @@ def films_of(motion: Path, subjects: tuple[str, ...], noises: Iterable[str], cou
     }
 
 
-def cost_film(motion: Path, subjects: tuple[str, ...]) -> Batch:
-    """The one window that time is measured on."""
-    return films_of(motion, subjects, ["detector"], 1, frames=WINDOW)["detector"][0][0]
-
-
 def row_of(candidate: Candidate, films: Films) -> Row:
     """Score a network on all films."""
     values = {}
@@ -63,10 +61,9 @@ def row_of(candidate: Candidate, films: Films) -> Row:
     return Row(c.label, len(c.joints), values, c.parameters, c.frames, c.minutes)
 
 
-def add_costs(rows: list[Row], candidates: list[Candidate], batch: Batch, runs: int,
-              said: Callable[[int], None] | None = None) -> None:  # fmt: skip
+def add_costs(rows: list[Row], candidates: list[Candidate], runs: int) -> None:
     """Measure all in turn and enter the costs by label."""
-    costs = measure(candidates, batch, runs, said)
+    costs = measure(candidates, any_window(), runs)
     for row in rows:
         row.cost = costs.get(row.label, row.cost)
 

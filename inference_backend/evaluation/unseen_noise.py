@@ -5,7 +5,7 @@ errors that they have not learned:
 
 | part | training | here |
 |---|---|---|
-| error over time | Gaussian kernel over white noise, log-normal envelope | AR(1) driven by Student-t steps (4 degrees) |
+| error over time | Gaussian kernel over white noise, log-normal envelope | AR(1) driven by Student-t steps (5 degrees) |
 | size by joint | table measured on one detector | 1 % of body height, grown along the limbs |
 | definition bias | measured table in body axes, plus normal | uniform in a disc, fixed to the picture |
 | hiding | capsules of the body; limbs for a while | boxes that drift across the person |
@@ -27,7 +27,7 @@ from inference_backend.training.generator import Batch
 from inference_backend.training.motion import BODY_HEIGHT
 
 RMS = 0.01 * BODY_HEIGHT  # of the moving error of a trunk joint
-DEGREES = 4.0  # Student's t: heavy tails with a finite variance
+DEGREES = 5.0  # Student's t: heavy tails, excess kurtosis 6
 CORRELATION = (0.1, 0.4)  # seconds, one a clip
 BIAS = 0.015  # radius of the disc that a joint's constant offset is drawn from
 BOXES = 2  # at most, a clip
