@@ -21,6 +21,7 @@ from .orientation import bone_rotations, hips_rotation, rotation_sureness, settl
 from .rest_pose import RestPose, build_rest_pose
 from .rigid_fit import Picture, fit_limbs, stretch_limbs
 from .root_path import place_root, smooth_path
+from .second_opinion import with_second_opinion
 from .smoothing import fill_gaps, local_fit, runs, smooth_rotations
 from .world import floor_height, level_by_feet, world_rotation
 
@@ -47,6 +48,7 @@ class Track(Protocol):
     keypoints: np.ndarray  # (T, 35, 3) px and confidence
     timestamps: np.ndarray  # (T,) seconds
     seen: np.ndarray  # (T,) bool
+    world: np.ndarray | None  # (T, 35, 3) the detector's own 3D, metres, hip-centred, camera axes; NaN = none
 
 
 @dataclass
@@ -81,7 +83,7 @@ def solve(
     *,
     like: Solved | None = None,
 ) -> Solved:
-    """Lengths, rigid fit, path, rotations, smoothing, contacts and foot lock, in that order.
+    """Second opinion on depth, lengths, rigid fit, path, rotations, smoothing, contacts and foot lock, in that order.
 
     K (3, 3) of the pixels in `track`. The camera is taken to stand still. With `like`, another
     result of the same clip, the body and the world are taken from there, so that both move one
@@ -101,6 +103,7 @@ def solve(
         )
     warnings: list[str] = []
 
+    lifted = with_second_opinion(lifted, track.world, times, seen)
     rest, scale = _body(lifted, seen, settings.height) if like is None else (like.rest, like.scale)
     x, root, information = _fit(lifted, track, K, rest, scale, report)
     sigma = lifted.sigma * scale

@@ -26,6 +26,7 @@ class FakeTrack:
     keypoints: np.ndarray
     timestamps: np.ndarray
     seen: np.ndarray
+    world: np.ndarray | None = None
 
 
 @dataclass
