@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from .core.contract import EstimateSettings, GentgError, atomic_file, encode, message
+from .core.delivery import FILES, SUFFIXES, Delivery, add_delivery
+from .job.find_python import PYTHON_VARIABLE
 
 NAME = "gentg"
 ROOT = Path(__file__).resolve().parent.parent  # holds gentg_blender and inference_backend
-SUFFIXES = {"fbx": ".fbx", "blend": ".blend"}
+EXPORT = "export"  # first word for finished captures
 _DEFAULT = EstimateSettings()
 _HELP = """\
 Turn clips of a person, or captures made of them, into armatures, without opening a window.
@@ -26,6 +28,9 @@ Turn clips of a person, or captures made of them, into armatures, without openin
   {prog} CLIP... --out DIR --fbx --blend             estimate, then write DIR/CLIP.fbx and DIR/CLIP.blend
   {prog} FOLDER --out DIR --fbx                      every video of a folder
   {prog} --capture walk.npz --fbx walk.fbx           only import and export
+  {prog} export CAPTURE... --out DIR --bvh --glb     the same for many, or for folders of captures
+  {prog} export DIR --out OUT --retarget hero.blend --fbx --export-preset unreal
+                                                     each on your own rig
 
 One clip that fails does not stop the others. The last line on stdout, and DIR/gentg_summary.json, are the
 summary as JSON. Exit code: 0 when all succeeded, 1 when any failed, 2 for wrong arguments."""
@@ -42,9 +47,10 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--name", help="name of collection, armature and action (default: the clip's)")
     out = parser.add_argument_group("what to write")
     out.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder for the results")
-    out.add_argument("--fbx", nargs="?", const=True, metavar="FILE", help="FBX of the animated armature")
-    out.add_argument("--blend", nargs="?", const=True, metavar="FILE", help="Blender file with armature, camera and clip")
+    for kind, (_, text) in FILES.items():
+        out.add_argument(f"--{kind}", nargs="?", const=True, metavar="FILE", help=text)
     out.add_argument("--summary", type=Path, metavar="FILE", help="where the summary goes (default: in DIR)")
+    add_delivery(parser)
     what = parser.add_argument_group("how to estimate")
     what.add_argument("--start", type=float, metavar="S", help="begin at this second of the video")
     what.add_argument("--end", type=float, metavar="S", help="end at this second")
@@ -62,7 +68,7 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     what.add_argument("--seed", type=int, help="the same seed gives the same result")
     what.add_argument("--sequence-fps", type=float, metavar="FPS", help="the clips are image sequences of this rate")
     what.add_argument("--backend-python", type=Path, metavar="FILE",
-                      help="the backend's Python (default: $GENTG_BACKEND_PYTHON, else the one that was set up)")  # fmt: skip
+                      help=f"the backend's Python (default: ${PYTHON_VARIABLE}, else the one that was set up)")  # fmt: skip
     return parser
 
 
@@ -71,9 +77,12 @@ def main(argv: list[str], prog: str = f"blender --command {NAME}") -> int:
     from . import headless
 
     parser = build_parser(prog)
-    args = parser.parse_args(argv)
+    exporting = argv[:1] == [EXPORT]
+    args = parser.parse_args(argv[1:] if exporting else argv)
     outcomes: list[headless.Outcome] = []
     try:
+        if exporting:
+            _take_captures(args)
         items = _items(args)
         report = args.summary or (args.out / "gentg_summary.json" if args.out else None)
         queue = None if args.capture else _queue(args)
@@ -82,7 +91,7 @@ def main(argv: list[str], prog: str = f"blender --command {NAME}") -> int:
     interrupted = False
     with _interruptible():
         try:
-            for outcome in headless.run(items, _settings(args), queue, _say):
+            for outcome in headless.run(items, _settings(args), queue, _say, Delivery.of(args)):
                 outcomes.append(outcome)
                 for text in outcome.warnings:
                     _say(f"{outcome.name}: note: {text}")
@@ -103,6 +112,15 @@ def main(argv: list[str], prog: str = f"blender --command {NAME}") -> int:
     return 130 if interrupted else int(bool(failed))
 
 
+def _take_captures(args: argparse.Namespace) -> None:
+    """`export`: what stands there are captures and folders of them. Raises GentgError."""
+    from .headless import find_captures
+
+    if args.capture or not args.clips:
+        raise GentgError("bad_request", "export takes captures", hint=f"{EXPORT} CAPTURE... --out DIR --fbx")
+    args.capture, args.clips = find_captures(args.clips), []
+
+
 def _items(args: argparse.Namespace) -> list[Any]:
     """What to do, checked before anything is begun. Raises GentgError("bad_request")."""
     from .headless import Item, find_clips
@@ -116,8 +134,10 @@ def _items(args: argparse.Namespace) -> list[Any]:
             refuse(f"'{value}' does not end with {suffix}", f"Put the clips before the options: CLIP... --{kind}")
     if bool(args.clips) == bool(args.capture):
         refuse("give clips to estimate or --capture with captures to import, one of the two")
-    if not args.fbx and not args.blend:
-        refuse("nothing to write: add --fbx or --blend")
+    wanted = [kind for kind in FILES if getattr(args, kind)]
+    if not wanted:
+        refuse(f"nothing to write: add --{', --'.join(FILES)}")
+    Delivery.of(args).check(wanted)
     if args.capture:
         given = [f"--{n.replace('_', '-')}" for n in (*_setting_names(), "sequence_fps") if getattr(args, n) is not None]
         if given:
@@ -129,26 +149,24 @@ def _items(args: argparse.Namespace) -> list[Any]:
         if args.out is None:
             refuse("say with --out where the captures go")
         sources = [(path, path.stem.rstrip("#_.- ") or path.stem) for path in find_clips(args.clips)]
-    if len(sources) > 1 and (args.name or args.clip or isinstance(args.fbx, str) or isinstance(args.blend, str)):
-        refuse("--name, --clip and file names for --fbx and --blend go with one clip only", "For several give --out DIR.")
+    if len(sources) > 1 and (args.name or args.clip or any(isinstance(getattr(args, kind), str) for kind in wanted)):
+        refuse("--name, --clip and file names for what is written go with one clip only", "For several give --out DIR.")
     items, taken = [], {}
     for path, stem in sources:
         name = args.name or stem
         if (other := taken.setdefault(name.casefold(), path)) is not path:
             refuse(f"{other} and {path} would be written to the same files", "Rename one, or use two folders.")
-        files = {kind: _output(args, kind, stem) for kind in SUFFIXES}
+        files = {kind: _output(args, kind, stem) for kind in wanted}
         if args.capture:
-            items.append(Item(name, args.clip, path, **files))
+            items.append(Item(name, args.clip, path, files))
         else:
-            items.append(Item(name, path, args.out / f"{stem}.npz", **files, sequence_fps=args.sequence_fps))
+            items.append(Item(name, path, args.out / f"{stem}.npz", files, sequence_fps=args.sequence_fps))
     return items
 
 
-def _output(args: argparse.Namespace, kind: str, stem: str) -> Path | None:
-    """The file that --fbx or --blend asks for. Raises GentgError("bad_request")."""
+def _output(args: argparse.Namespace, kind: str, stem: str) -> Path:
+    """The file that an option such as --fbx asks for. Raises GentgError("bad_request")."""
     value = getattr(args, kind)
-    if value is None:
-        return None
     if value is True:
         if args.out is None:
             raise GentgError("bad_request", f"--{kind} needs a file name, or --out a folder")
@@ -188,17 +206,17 @@ def _logs(args: argparse.Namespace) -> Path:
 
 
 def find_backend_python(named: Path | None = None) -> Path:
-    """The named interpreter, else $GENTG_BACKEND_PYTHON, else the environment that belongs to this copy:
+    """The named interpreter, else that of PYTHON_VARIABLE, else the environment that belongs to this copy:
     for an installed extension that of its preferences, for a clone its .venv.
 
     Raises GentgError("missing_dependency") naming what was looked for.
     """
-    chosen = named or os.environ.get("GENTG_BACKEND_PYTHON")
+    chosen = named or os.environ.get(PYTHON_VARIABLE)
     if chosen:
         path = Path(chosen)
         if not path.is_file():
             raise GentgError("missing_dependency", "The backend's Python is not there.", file=path,
-                             hint="Correct --backend-python or GENTG_BACKEND_PYTHON.")  # fmt: skip
+                             hint=f"Correct --backend-python or {PYTHON_VARIABLE}.")  # fmt: skip
         return path.absolute()  # not resolved: a venv's interpreter is a link whose place matters
     if __package__.startswith("bl_ext."):
         from .ui.backend import command
@@ -208,7 +226,7 @@ def find_backend_python(named: Path | None = None) -> Path:
     if path.is_file():
         return path
     raise GentgError("missing_dependency", "The backend's Python environment was not found.", file=path,
-                     hint="Run `make` in the clone, or name another with --backend-python or GENTG_BACKEND_PYTHON.")  # fmt: skip
+                     hint=f"Run `make` in the clone, or name another with --backend-python or {PYTHON_VARIABLE}.")  # fmt: skip
 
 
 # --------------------------------------------------------------------------- talking

@@ -41,15 +41,21 @@ def probability_within(sigma: np.ndarray, distance: float = TOLERANCE) -> np.nda
     return np.clip(p, 0.0, 1.0)
 
 
-def part_confidence(sigma: np.ndarray, names: np.ndarray) -> dict[str, np.ndarray]:
-    """Per body part (T,): the chance that its joints lie within TOLERANCE of the truth.
-
-    sigma (T, J) metres, names (J,). The variances of a part's joints are averaged first.
-    """
+def part_columns(names: np.ndarray) -> dict[str, list[int]]:
+    """Every part of the body that has joints among `names` (J,), with their columns."""
     index = {str(n): i for i, n in enumerate(names)}
-    out = {}
-    for part, joints in BODY_PARTS.items():
-        columns = [index[j] for j in joints if j in index]
-        if columns:
-            out[part] = probability_within(np.sqrt(np.mean(np.square(sigma[:, columns]), axis=1)))
-    return out
+    found = {part: [index[j] for j in joints if j in index] for part, joints in BODY_PARTS.items()}
+    return {part: columns for part, columns in found.items() if columns}
+
+
+def mean_confidence(sigma: np.ndarray) -> np.ndarray:
+    """The chance (T,) that the joints of one part lie within TOLERANCE of the truth.
+
+    sigma (T, n) metres. The variances of the joints are averaged first.
+    """
+    return probability_within(np.sqrt(np.mean(np.square(sigma), axis=1)))
+
+
+def part_confidence(sigma: np.ndarray, names: np.ndarray) -> dict[str, np.ndarray]:
+    """`mean_confidence` (T,) of every part of the body; sigma (T, J) metres, names (J,)."""
+    return {part: mean_confidence(sigma[:, columns]) for part, columns in part_columns(names).items()}

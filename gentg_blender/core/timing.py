@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from .contract import GentgError
-from .rotations import quat_slerp
+from .rotations import normalize, quat_slerp
 
 Keys = Literal["frames", "source"]
 _EPS = 1e-4  # frames; times and rates carry rounding of about 1e-6
@@ -115,10 +115,13 @@ class KeyPlan:
         return (1.0 - w) * values[self.lower] + w * values[self.upper]
 
     def rotations(self, quaternions: np.ndarray) -> np.ndarray:
-        """(T, ..., 4) wxyz -> (F, ..., 4), along the shorter arc."""
-        w = np.broadcast_to(self.weight.reshape((-1,) + (1,) * (quaternions.ndim - 2)),
-                            (len(self),) + quaternions.shape[1:-1])
-        return quat_slerp(quaternions[self.lower], quaternions[self.upper], w)
+        """(T, ..., 4) wxyz -> (F, ..., 4) unit quaternions, along the shorter arc."""
+        out = normalize(self.nearest(quaternions))
+        i = np.flatnonzero((self.weight > 0.0) & (self.weight < 1.0))  # the others are samples themselves
+        w = np.broadcast_to(self.weight[i].reshape((-1,) + (1,) * (quaternions.ndim - 2)),
+                            (len(i),) + quaternions.shape[1:-1])
+        out[i] = quat_slerp(quaternions[self.lower[i]], quaternions[self.upper[i]], w)
+        return out
 
     def nearest(self, values: np.ndarray) -> np.ndarray:
         """(T, ...) -> (F, ...) of the nearest sample, for flags."""

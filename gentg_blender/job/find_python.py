@@ -15,6 +15,7 @@ from ..core.contract import GentgError
 from .process import WINDOWS, clean_environment
 
 BACKEND_PYTHON = (3, 11)  # what the lock files are made for
+PYTHON_VARIABLE = "GENTG_BACKEND_PYTHON"  # names an environment's Python; wins over the one that was set up
 
 _INSPECT = (
     "import json, sys, struct, importlib.util as u; "

@@ -1,16 +1,18 @@
-"""Actions: a capture's motion, confidence and contacts as keyframes, written in bulk."""
+"""A capture's motion, confidence and contacts as the keys of F-curves, and keys written in bulk."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import bpy
 import numpy as np
 
-from ..core.confidence import part_confidence
-from ..core.contract import Capture, GentgError
+from ..core.confidence import mean_confidence, part_columns
+from ..core.contract import Capture
 from ..core.rotations import quat_conjugate, quat_continuous, quat_rotate
 from ..core.timing import KeyPlan
-from .compat import new_channels, new_fcurve
-from .transaction import Transaction
+from .compat import new_fcurve
 
 _CONSTANT, _LINEAR = 0, 1  # values of Keyframe.interpolation
 
@@ -22,12 +24,39 @@ CONTACT_PROPERTIES = {
 CONFIDENCE_PREFIX = "confidence_"
 
 
+@dataclass(frozen=True)
+class Keys:
+    """Keys of one property: frames (F,), values (F, size), interpolation (F,) or one for all."""
+
+    frames: np.ndarray
+    values: np.ndarray
+    interpolation: np.ndarray | int = _LINEAR
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A property to animate, with a curve for each of its `size` components. Holds nothing of Blender's."""
+
+    path: str
+    group: str
+    size: int
+    keys: Callable[[], Keys]  # worked out when it is this channel's turn: some milliseconds each
+
+
 def write_curve(
     bag: bpy.types.ActionChannelbag, path: str, index: int, group: str, frames: np.ndarray, values: np.ndarray,
     interpolation: np.ndarray | int = _LINEAR,
 ) -> bpy.types.FCurve:  # fmt: skip
-    """One F-curve with all its keys at once. frames, values (F,); handles are automatic (clamped)."""
+    """A new F-curve with all its keys at once. frames, values (F,); handles are automatic (clamped)."""
     curve = new_fcurve(bag, path, index, group)
+    fill_curve(curve, frames, values, interpolation)
+    return curve
+
+
+def fill_curve(
+    curve: bpy.types.FCurve, frames: np.ndarray, values: np.ndarray, interpolation: np.ndarray | int = _LINEAR
+) -> None:
+    """The keys of an F-curve that has none yet, as `write_curve` takes them."""
     count = len(frames)
     points = curve.keyframe_points
     points.add(count)
@@ -37,82 +66,85 @@ def write_curve(
     # one byte each, as Blender stores it: 15 times faster than any wider type
     points.foreach_set("interpolation", np.broadcast_to(np.asarray(interpolation, np.uint8), count).copy())
     curve.update()
-    return curve
 
 
-def pose_keys(
+def pose_channels(
     capture: Capture, plan: KeyPlan, rotation: np.ndarray, root: np.ndarray, near: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Key values: rotations (F, B, 4) wxyz without sign flips, location (F, 3) of the root bone.
+) -> Iterator[Channel]:
+    """Location of the root bone and rotations of all bones, from rotation (T, B, 4) wxyz and root (T, 3) world.
 
-    rotation (T, B, 4), root (T, 3) world. With `near` (F, B, 4) the signs follow those instead,
-    so that two actions can be blended by component. The location is in the root bone's rest
-    axes, from its rest head, which is what `PoseBone.location` holds.
+    Quaternions never flip their sign from key to key. With `near` (T, B, 4) the signs follow the keys
+    made of those instead, so that two actions can be blended by component. Keys are linear, since
+    there is one on every frame; the last before a gap is constant, so that the pose is held and
+    never drifts to where the person is seen again.
     """
-    q = plan.rotations(np.asarray(rotation, float))
-    if near is None:
-        q = quat_continuous(q)
-    else:
-        q = np.where(np.sum(q * near, axis=-1, keepdims=True) < 0, -q, q)
-    offset = plan.vectors(np.asarray(root, float)) - capture.rest_head[0]
-    return q, quat_rotate(quat_conjugate(np.asarray(capture.rest_rotation[0], float)), offset)
-
-
-def build_action(
-    name: str, ob: bpy.types.Object, capture: Capture, plan: KeyPlan, rotation: np.ndarray, location: np.ndarray,
-    made: Transaction,
-) -> bpy.types.Action:  # fmt: skip
-    """An action with a slot for `ob`: rotation (F, B, 4) and location (F, 3) from `pose_keys`.
-
-    Keys are linear, since there is one on every frame; the last before a gap is constant, so
-    that the pose is held and never drifts to where the person is seen again.
-    """
-    action = made.own(bpy.data.actions.new(name))
-    bag = new_channels(action, ob, name)
     held = np.where(plan.hold, _CONSTANT, _LINEAR)
-    for b, bone in enumerate(capture.bone_names):
-        if ob.pose.bones.get(str(bone)) is None:
-            raise GentgError("internal", f"The armature {ob.name} has no bone {bone}.")
-        path = f'pose.bones["{bpy.utils.escape_identifier(str(bone))}"].'
+
+    def location() -> Keys:
+        # in the root bone's rest axes, from its rest head, which is what PoseBone.location holds
+        offset = plan.vectors(np.asarray(root, float)) - capture.rest_head[0]
+        return Keys(plan.frames, quat_rotate(quat_conjugate(np.asarray(capture.rest_rotation[0], float)), offset), held)
+
+    def turn(bone: int) -> Keys:
+        q = plan.rotations(np.asarray(rotation[:, bone], float))
+        if near is None:
+            return Keys(plan.frames, quat_continuous(q), held)
+        other = quat_continuous(plan.rotations(np.asarray(near[:, bone], float)))
+        return Keys(plan.frames, np.where(np.sum(q * other, axis=-1, keepdims=True) < 0, -q, q), held)
+
+    for b, bone in enumerate(str(n) for n in capture.bone_names):
+        path = f'pose.bones["{bpy.utils.escape_identifier(bone)}"].'
         if b == 0:
-            for axis in range(3):
-                write_curve(bag, path + "location", axis, str(bone), plan.frames, location[:, axis], held)
-        for axis in range(4):
-            write_curve(bag, path + "rotation_quaternion", axis, str(bone), plan.frames, rotation[:, b, axis], held)
-    action.use_frame_range = False
-    return action
+            yield Channel(path + "location", bone, 3, location)
+        yield Channel(path + "rotation_quaternion", bone, 4, lambda b=b: turn(b))
 
 
-def add_confidence(ob: bpy.types.Object, action: bpy.types.Action, capture: Capture, plan: KeyPlan) -> None:
-    """Animated custom properties "confidence_<part>" of the armature object, 0 to 1; 0 in gaps."""
-    bag = action.layers[0].strips[0].channelbag(action.slots[0])
-    frames, order, gap = _with_gap_keys(plan)
-    for part, values in part_confidence(np.asarray(capture.sigma, float), capture.names).items():
+def confidence_channels(capture: Capture, plan: KeyPlan) -> Iterator[Channel]:
+    """The armature's properties "confidence_<part>", 0 to 1; 0 in gaps. See `add_properties`."""
+
+    def keys(columns: list[int]) -> Keys:
+        frames, order, gap = _with_gap_keys(plan)
+        values = plan.vectors(mean_confidence(np.asarray(capture.sigma[:, columns], float)))
+        values = np.concatenate([values, np.zeros(int(gap.sum()))])[order]
+        constant = np.concatenate([plan.hold, np.ones(int(gap.sum()), bool)])[order]
+        return Keys(frames, values[:, None], np.where(constant, _CONSTANT, _LINEAR))
+
+    for part, columns in part_columns(capture.names).items():
+        yield Channel(_property_path(CONFIDENCE_PREFIX + part), "Confidence", 1, lambda c=columns: keys(c))
+
+
+def contact_channels(capture: Capture, plan: KeyPlan) -> Iterator[Channel]:
+    """The armature's properties "contact_heel.L" and so on: True while that part of the foot is planted,
+    False in gaps. Keys stand only where it changes, so that they are easy to edit."""
+
+    def keys(column: int) -> Keys:
+        frames, order, gap = _with_gap_keys(plan)
+        planted = plan.nearest(np.asarray(capture.contacts[:, column], bool))
+        planted = np.concatenate([planted, np.zeros(int(gap.sum()), bool)])[order]
+        change = np.concatenate([[True], planted[1:] != planted[:-1]])
+        return Keys(frames[change], planted[change, None], _CONSTANT)
+
+    for column, foot in enumerate(capture.contact_names):
+        yield Channel(_property_path(_contact_key(str(foot))), "Contacts", 1, lambda c=column: keys(c))
+
+
+def add_properties(ob: bpy.types.Object, capture: Capture) -> None:
+    """The custom properties that `confidence_channels` and `contact_channels` animate."""
+    for part in part_columns(capture.names):
         key = CONFIDENCE_PREFIX + part
         ob[key] = 1.0
         ob.id_properties_ui(key).update(
             min=0.0, max=1.0, soft_min=0.0, soft_max=1.0,
             description="Chance that this part of the body lies within 10 cm of where the actor's was",
         )  # fmt: skip
-        sampled = np.concatenate([plan.vectors(values), np.zeros(int(gap.sum()))])[order]
-        constant = np.concatenate([plan.hold, np.ones(int(gap.sum()), bool)])[order]
-        write_curve(bag, _property_path(key), 0, "Confidence", frames, sampled,
-                    np.where(constant, _CONSTANT, _LINEAR))
-
-
-def add_contacts(ob: bpy.types.Object, action: bpy.types.Action, capture: Capture, plan: KeyPlan) -> None:
-    """Animated custom properties "contact_heel.L" and so on: True while that part of the foot is
-    planted, False in gaps. Keys stand only where it changes, so that they are easy to edit."""
-    bag = action.layers[0].strips[0].channelbag(action.slots[0])
-    frames, order, gap = _with_gap_keys(plan)
-    for column, foot in enumerate(capture.contact_names):
-        key = CONTACT_PROPERTIES.get(str(foot), f"contact_{foot}")
+    for foot in capture.contact_names:
+        key = _contact_key(str(foot))
         ob[key] = False
         ob.id_properties_ui(key).update(description="This part of the foot is planted on the floor")
-        planted = plan.nearest(np.asarray(capture.contacts[:, column], bool))
-        planted = np.concatenate([planted, np.zeros(int(gap.sum()), bool)])[order]
-        change = np.concatenate([[True], planted[1:] != planted[:-1]])
-        write_curve(bag, _property_path(key), 0, "Contacts", frames[change], planted[change], _CONSTANT)
+
+
+def _contact_key(foot: str) -> str:
+    return CONTACT_PROPERTIES.get(foot, f"contact_{foot}")
 
 
 def _property_path(key: str) -> str:

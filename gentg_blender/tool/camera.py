@@ -97,7 +97,7 @@ def build_camera(
     data.sensor_width = data.sensor_height = _SENSOR
     data.lens = lens.lens
     data.shift_x, data.shift_y = lens.shift_x, lens.shift_y
-    depth = float(np.max(np.asarray(capture.xyz_camera)[np.asarray(capture.seen, bool)][..., 2], initial=1.0))
+    depth = float(np.max(np.asarray(capture.xyz_camera)[..., 2][np.asarray(capture.seen, bool)], initial=1.0))
     data.clip_end = max(100.0, 2.0 * depth)
     data.show_passepartout = True
     ob = made.own(bpy.data.objects.new(name, data))
@@ -117,11 +117,9 @@ def add_background(
     the video frame nearest to `time_map.to_time(f)`.
     Raises GentgError("no_such_file" or "not_a_video").
     """
-    video = Path(video)
-    if not video.is_file():
-        raise GentgError("no_such_file", "The clip is not there any more.", file=video,
-                         hint="Import without the clip behind the camera, or move the clip back.")
-    image = _load_movie(video, made)
+    image, new = load_movie(video)
+    if new:
+        made.own(image)
     frames = np.arange(first, last + 1)
     shown = np.floor(time_map.to_time(frames) * fps + 0.5) + 1  # 1 is the video's first frame
     offset = (np.clip(shown, 1, max(1, image.frame_duration)) - (frames - first + 1)).astype(int)
@@ -146,17 +144,26 @@ def add_background(
         use_action(camera.data, action)
 
 
-def _load_movie(video: Path, made: Transaction) -> bpy.types.Image:
+def load_movie(video: Path) -> tuple[bpy.types.Image, bool]:
+    """The clip as Blender's image, and whether it had to be loaded, which reads its first frame.
+
+    Raises GentgError("no_such_file" or "not_a_video").
+    """
+    video = Path(video)
+    if not video.is_file():
+        raise GentgError("no_such_file", "The clip is not there any more.", file=video,
+                         hint="Import without the clip behind the camera, or move the clip back.")
     resolved = video.resolve()
     for image in bpy.data.images:
-        if image.source == "MOVIE" and Path(bpy.path.abspath(image.filepath)).resolve() == resolved:
-            return image
+        if image.source == "MOVIE" and Path(bpy.path.abspath(image.filepath, library=image.library)).resolve() == resolved:
+            return image, False
     try:
-        image = made.own(bpy.data.images.load(str(resolved), check_existing=False))
+        image = bpy.data.images.load(str(resolved), check_existing=False)
     except RuntimeError as error:
         raise GentgError("not_a_video", "Blender cannot read the clip.", file=video,
                          hint="Import without the clip behind the camera.") from error
     if image.source != "MOVIE" or 0 in image.size:  # a size of 0 is how it says that it could not read
+        bpy.data.images.remove(image)
         raise GentgError("not_a_video", "Blender cannot read the clip as a video.", file=video,
                          hint="Import without the clip behind the camera.")
-    return image
+    return image, True

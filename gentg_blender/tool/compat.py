@@ -10,7 +10,12 @@ def new_channels(action: bpy.types.Action, owner: bpy.types.ID, slot_name: str =
 
     The action is not assigned to `owner`; see `use_action`.
     """
-    slot = action.slots.new(owner.id_type, slot_name or owner.name)
+    return new_slot(action, owner.id_type, slot_name or owner.name)
+
+
+def new_slot(action: bpy.types.Action, id_type: str, name: str) -> bpy.types.ActionChannelbag:
+    """The same for an owner that does not exist yet: `id_type` is "OBJECT", "CAMERA" and so on."""
+    slot = action.slots.new(id_type, name)
     layer = action.layers[0] if action.layers else action.layers.new("Layer")
     strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
     return strip.channelbag(slot, ensure=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,16 +13,18 @@ import numpy as np
 
 from ..core.contract import Capture
 from ..core.timing import KeyPlan, Keys, TimeMap, fps_and_base, plan_keys, scene_rate
-from .action import add_confidence, add_contacts, build_action, pose_keys
+from .action import Channel, add_properties, confidence_channels, contact_channels, pose_channels
 from .armature import build_armature
-from .camera import add_background, build_camera, match_resolution
+from .camera import add_background, build_camera, load_movie, match_resolution
 from .colors import show_confidence
 from .compat import use_action
+from .draft import DraftAction
 from .mix import add_before
 from .transaction import Transaction
 
 TAG = "gentg_clip"  # custom property of what an import made: the clip's name
 CAPTURE = "gentg_capture"  # custom property of the armature: path of its result file
+_DONE = object()
 
 
 @dataclass
@@ -61,71 +64,177 @@ class ImportResult:
 
 
 def import_capture(context: bpy.types.Context, capture: Capture, settings: ImportSettings) -> ImportResult:
-    """Make collection, armature, action, camera and markers in `context.scene`.
+    """Make collection, armature, action, camera and markers in `context.scene`, all at once.
 
     On any error the scene is left as it was (GentgError for what a person can mend). An earlier
     import of the same name is replaced where its armature and camera are used, so that
     constraints keep their targets, or kept beside the new one.
     """
-    scene = context.scene
-    name = settings.name or _clip_name(capture, settings)
-    earlier = _find_earlier(scene, name) if settings.existing == "replace" else _Earlier([], [])
-    warnings: list[str] = []
-    with Transaction() as made:
-        if settings.set_rate:
-            fps, base = fps_and_base(float(capture.fps))
+    steps = CaptureImport(capture, settings)
+    while (result := steps.step(context)) is None:
+        pass
+    context.view_layer.update()
+    return result
+
+
+class CaptureImport:
+    """`import_capture` in steps of a few milliseconds, between which Blender can go on.
+
+    The motion is written first, into actions that nothing uses; the scene is changed by the last step
+    alone. An import that is discarded, or fails, leaves nothing. One that finds its actions gone or
+    the scene's frame rate changed, by undo for instance, begins again.
+    """
+
+    def __init__(self, capture: Capture, settings: ImportSettings):
+        self.capture, self.settings = capture, settings
+        self.steps = 0
+        self._drafts: list[DraftAction] = []
+        self._image: int | None = None  # session's id of the clip's image, if it was loaded for this
+        self._work: Iterator[None] | None = None
+        self._rate = 0.0
+        self._name = settings.name or _clip_name(capture, settings)
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is done, 0 to 1."""
+        total = sum(d.total for d in self._drafts)
+        if len(self._drafts) < 2 and self.settings.before:
+            total *= 2
+        return sum(d.written for d in self._drafts) / total if total else 0.0
+
+    def step(self, context: bpy.types.Context) -> ImportResult | None:
+        """Do the next bit in `context.scene`, which must be the same every time; the result after the last."""
+        self.steps += 1
+        try:
+            rate = self._rate_in(context.scene)
+            if self._work is None or self._rate != rate or not all(d.intact() for d in self._drafts):
+                self.discard()
+                self._rate, self._work = rate, self._write()
+            if next(self._work, _DONE) is not _DONE:
+                return None
+            result = self._place(context)
+            self._drafts.clear()
+            self._image = None
+            return result
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Take away what is made so far. Nothing is to take away after the last step."""
+        for draft in self._drafts:
+            draft.discard()
+        self._drafts.clear()
+        for image in [i for i in bpy.data.images if i.session_uid == self._image and not i.users]:
+            bpy.data.images.remove(image)
+        self._work = self._image = None
+
+    # ------------------------------------------------------------------ the motion
+
+    def _rate_in(self, scene: bpy.types.Scene) -> float:
+        """Frames a second of the scene once the import is done."""
+        if self.settings.set_rate:
+            return scene_rate(*fps_and_base(float(self.capture.fps)))
+        return scene_rate(scene.render.fps, scene.render.fps_base)
+
+    def _write(self) -> Iterator[None]:
+        c, s = self.capture, self.settings
+        if s.camera and s.video is not None:
+            image, new = load_movie(Path(s.video))
+            self._image = image.session_uid if new else None
+            yield
+        self._time_map = s.time_map or TimeMap.linear(self._rate, s.start_frame, float(c.timestamps[0]))
+        self._plan = plan = plan_keys(c.timestamps, c.seen, self._time_map, s.keys)
+        yield
+        channels = [*pose_channels(c, plan, c.local_rotation, c.root), *confidence_channels(c, plan), *contact_channels(c, plan)]
+        yield from self._draft(self._name, channels)
+        if s.before and (yield from _correction_changed(c)):
+            near = pose_channels(c, plan, c.local_rotation_tgt, c.root_tgt, near=c.local_rotation)
+            yield from self._draft(f"{self._name} before", near)
+
+    def _draft(self, name: str, channels: Iterable[Channel]) -> Iterator[None]:
+        draft = DraftAction(name, channels)
+        self._drafts.append(draft)
+        yield
+        yield from draft.write()
+
+    # ------------------------------------------------------------------ the scene
+
+    def _place(self, context: bpy.types.Context) -> ImportResult:
+        """All that the scene sees, at once."""
+        scene, capture, settings, name = context.scene, self.capture, self.settings, self._name
+        earlier = _find_earlier(scene, name) if settings.existing == "replace" else _Earlier([], [])
+        first, last = _whole_range(self._plan)
+        with Transaction() as made:
+            collection = made.own(bpy.data.collections.new(name))
+            if settings.existing == "add":
+                name = collection.name  # Blender made it unique
+            scene.collection.children.link(collection)
+            ob = build_armature(context, capture, name, collection, made)
+            action = made.own(self._drafts[0].rename(name))
+            add_properties(ob, capture)
+            use_action(ob, action)
+            if settings.show_confidence:
+                show_confidence(ob, True)
+            before = None
+            if len(self._drafts) > 1:
+                before = made.own(self._drafts[1].rename(f"{name} before"))
+                add_before(ob, before)
+            self._change_scene(scene, first, last, made)
+            camera = self._add_camera(scene, name, collection, first, last, made) if settings.camera else None
+            for block in (collection, ob, action, before, camera):
+                if block is not None:
+                    block[TAG] = name
+            if settings.capture_file is not None:
+                ob[CAPTURE] = str(Path(settings.capture_file).resolve())
+            if settings.markers:
+                _add_markers(scene, name, capture, self._plan, made)
+            result = ImportResult(
+                collection, ob, action, before, camera, float(self._plan.frames[0]), float(self._plan.frames[-1]),
+                [(float(a), float(b)) for a, b in self._plan.gaps], made.changes, self._warnings(),
+            )  # fmt: skip
+            if earlier.collections or earlier.markers:
+                _replace(scene, earlier, result)
+                _name_anew(result, name)
+        return result
+
+    def _change_scene(self, scene: bpy.types.Scene, first: int, last: int, made: Transaction) -> None:
+        """What the settings ask for, and nothing else."""
+        if self.settings.set_rate:
+            fps, base = fps_and_base(float(self.capture.fps))
             made.set(scene.render, "fps", fps, "fps")
             made.set(scene.render, "fps_base", base, "fps_base")
-        if settings.set_resolution:
-            match_resolution(scene, capture, made)
-        rate = scene_rate(scene.render.fps, scene.render.fps_base)
-        if abs(rate - float(capture.fps)) > 0.01 * rate and settings.time_map is None:
-            warnings.append(f"The clip runs at {float(capture.fps):.2f} frames a second, the scene at {rate:.2f}: "
-                            "the motion keeps its speed, and its keys stand on the scene's frames.")
-        time_map = settings.time_map or TimeMap.linear(rate, settings.start_frame, float(capture.timestamps[0]))
-        plan = plan_keys(capture.timestamps, capture.seen, time_map, settings.keys)
-        first, last = _whole_range(plan)
-
-        collection = made.own(bpy.data.collections.new(name))
-        if settings.existing == "add":
-            name = collection.name  # Blender made it unique
-        scene.collection.children.link(collection)
-        ob = build_armature(context, capture, name, collection, made)
-        rotation, location = pose_keys(capture, plan, capture.local_rotation, capture.root)
-        action = build_action(name, ob, capture, plan, rotation, location, made)
-        add_confidence(ob, action, capture, plan)
-        add_contacts(ob, action, capture, plan)
-        use_action(ob, action)
-        if settings.show_confidence:
-            show_confidence(ob, True)
-        before = _build_before(ob, capture, plan, rotation, name, made) if settings.before else None
-
-        camera = None
-        if settings.camera:
-            camera = build_camera(scene, capture, f"{name} camera", collection, made)
-            if settings.video is not None:
-                add_background(camera, Path(settings.video), float(capture.fps), time_map, first, last, made)
-            if scene.camera is None:
-                made.set(scene, "camera", camera, "camera")
-        if settings.set_range:
+        if self.settings.set_resolution:
+            match_resolution(scene, self.capture, made)
+        if self.settings.set_range:
             # in this order, since Blender keeps the start before the end
             made.set(scene, "frame_end", max(last, scene.frame_start), "last frame")
             made.set(scene, "frame_start", first, "first frame")
             made.set(scene, "frame_end", last, "last frame")
-        for block in (collection, ob, action, before, camera):
-            if block is not None:
-                block[TAG] = name
-        if settings.capture_file is not None:
-            ob[CAPTURE] = str(Path(settings.capture_file).resolve())
-        if settings.markers:
-            _add_markers(scene, name, capture, plan, made)
-        result = ImportResult(collection, ob, action, before, camera, float(plan.frames[0]), float(plan.frames[-1]),
-                              [(float(a), float(b)) for a, b in plan.gaps], made.changes, warnings)
-        if earlier.collections or earlier.markers:
-            _replace(scene, earlier, result)
-            _name_anew(result, name)
-    context.view_layer.update()
-    return result
+
+    def _add_camera(self, scene, name: str, collection, first: int, last: int, made: Transaction) -> bpy.types.Object:
+        camera = build_camera(scene, self.capture, f"{name} camera", collection, made)
+        if self.settings.video is not None:
+            add_background(camera, Path(self.settings.video), float(self.capture.fps), self._time_map, first, last, made)
+        if scene.camera is None:
+            made.set(scene, "camera", camera, "camera")
+        return camera
+
+    def _warnings(self) -> list[str]:
+        fps = float(self.capture.fps)
+        if abs(self._rate - fps) <= 0.01 * self._rate or self.settings.time_map is not None:
+            return []
+        return [f"The clip runs at {fps:.2f} frames a second, the scene at {self._rate:.2f}: "
+                "the motion keeps its speed, and its keys stand on the scene's frames."]  # fmt: skip
+
+
+def _correction_changed(capture: Capture) -> Generator[None, None, bool]:
+    """Whether there is a motion from before the correction that differs; a bone at a time."""
+    for b in range(capture.local_rotation.shape[1]):
+        if not np.allclose(capture.local_rotation[:, b], capture.local_rotation_tgt[:, b], atol=1e-6):
+            return True
+        yield
+    return not np.allclose(capture.root, capture.root_tgt, atol=1e-6)
 
 
 def _name_anew(result: ImportResult, name: str) -> None:
@@ -148,18 +257,6 @@ def _clip_name(capture: Capture, settings: ImportSettings) -> str:
 def _whole_range(plan: KeyPlan) -> tuple[int, int]:
     first = int(np.floor(plan.frames[0] + 1e-3))
     return first, max(first, int(np.ceil(plan.frames[-1] - 1e-3)))
-
-
-def _build_before(ob, capture: Capture, plan: KeyPlan, near: np.ndarray, name: str, made: Transaction):
-    """The uncorrected motion as an action of its own, or None where the correction changed nothing."""
-    if np.allclose(capture.local_rotation, capture.local_rotation_tgt, atol=1e-6) and np.allclose(
-        capture.root, capture.root_tgt, atol=1e-6
-    ):
-        return None
-    rotation, location = pose_keys(capture, plan, capture.local_rotation_tgt, capture.root_tgt, near)
-    action = build_action(f"{name} before", ob, capture, plan, rotation, location, made)
-    add_before(ob, action)
-    return action
 
 
 # --------------------------------------------------------------------------- markers

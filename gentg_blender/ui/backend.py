@@ -11,9 +11,8 @@ import bpy
 from ..core.contract import GentgError
 from ..job.client import BackendCommand
 from ..job.environment import Environment, Status
+from ..job.find_python import PYTHON_VARIABLE
 from ..job.lock import Lock, read_locks
-
-PYTHON_VARIABLE = "GENTG_PYTHON"  # an environment's Python; wins over the preferences
 
 # "bl_ext.user_default.gentg" when installed; "gentg_blender" when run from a clone.
 PACKAGE = __package__.rpartition(".gentg_blender")[0] or "gentg_blender"

@@ -172,7 +172,7 @@ class GENTG_OT_cancel(bpy.types.Operator):
     job: StringProperty(description="Which job; empty cancels everything", options={"SKIP_SAVE"})
 
     def execute(self, _context):
-        job = next((j for j in session.queue.jobs if j.id == self.job), None)
+        job = session.find(self.job)
         if self.job and job is None:
             return {"CANCELLED"}  # it ended between the drawing and the click
         if not session.busy and not session.task_running:

@@ -1,40 +1,24 @@
-"""Estimate Pose: from strips or a file to jobs, and from finished jobs to animation."""
+"""Estimate Pose: from strips or a file to jobs. What becomes of finished ones is in arrivals.py."""
 
 from __future__ import annotations
 
 import os
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, StringProperty
 
-from ..core.contract import Capture, GentgError
-from ..core.filming_check import check_filming
+from ..core.contract import GentgError
 from ..core.strip import StripSpan
 from ..core.timing import TimeMap, scene_rate
 from ..job.jobs import Job
-from ..job.task import Task
 from ..tool import strips
-from ..tool.result import ImportResult, ImportSettings, import_capture
+from ..tool.result import ImportSettings
 from . import backend
+from .arrivals import JobContext
 from .operators_backend import report_error
 from .properties import estimate_settings
-from .session import Notice, redraw, scratch_folder, session
-
-CAPTURES = "captures"  # folder in the user folder that keeps result files
-
-
-@dataclass
-class JobContext:
-    """What a finished job needs to become animation. Names, not RNA: undo replaces those."""
-
-    scene: str
-    settings: ImportSettings
-    warnings: tuple[str, ...] = ()
-    failed: GentgError | None = None
-    result: ImportResult | None = None
+from .session import scratch_folder, session
 
 
 class GENTG_OT_estimate_pose(bpy.types.Operator):
@@ -167,76 +151,5 @@ def _job(context, title: str, params: dict, time_map: TimeMap | None, has_video:
     )  # fmt: skip
     return Job(title, "estimate", params, scratch, JobContext(context.scene.name, settings, warnings))
 
-
-# --------------------------------------------------------------------------- finished jobs
-
-
-def _on_job_done(job: Job, task: Task) -> None:
-    """The result is read: make the animation, in one undo step."""
-    context: JobContext = job.context
-    try:
-        if task.error is not None:
-            raise task.error
-        scene = bpy.data.scenes.get(context.scene)
-        if scene is None:
-            raise GentgError("bad_request", f"The scene {context.scene} is not there any more, so nothing was imported.")
-        capture: Capture = task.value
-        context.settings.capture_file = _keep(job)
-        with _window_of(scene):
-            context.result = import_capture(bpy.context, capture, context.settings)
-            if not bpy.app.background:
-                bpy.ops.ed.undo_push(message=f"Estimate Pose: {job.title}")
-        session.findings[job.title] = check_filming(capture)
-        _tell(job, context)
-    except GentgError as error:
-        context.failed = error
-        session.notice(Notice.from_error(f"{job.title}: no animation was made.", error))
-    finally:
-        job.remove_scratch()
-        redraw()
-
-
-def _window_of(scene: bpy.types.Scene):
-    """A context in which `scene` is the current one; operators run from a timer have none."""
-    for window in bpy.context.window_manager.windows:
-        if window.scene == scene:
-            return bpy.context.temp_override(window=window)
-    return bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0])
-
-
-def _keep(job: Job) -> Path:
-    """Move the result file out of the temporary folder: retargeting and checks read it later."""
-    folder = backend.user_folder() / CAPTURES
-    # Clips of the same name in different folders keep a file each, and so does every result that is kept.
-    stem = f"{bpy.path.clean_name(job.title)}-{zlib.crc32(job.params['clip'].encode('utf-8')):08x}"
-    path, number = folder / f"{stem}.npz", 2
-    while job.context.settings.existing == "add" and path.exists():
-        path, number = folder / f"{stem}-{number}.npz", number + 1
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.replace(job.params["capture"], path)
-    except OSError:
-        import shutil  # another disk
-
-        try:
-            shutil.move(job.params["capture"], path)
-        except OSError as error:
-            raise GentgError("not_writable", f"The result cannot be kept: {error.strerror or error}", file=path) from error
-    return path
-
-
-def _tell(job: Job, context: JobContext) -> None:
-    result, made = job.result or {}, context.result
-    frames, seconds = result.get("frames", 0), job.seconds
-    line = f"Frames {made.first_frame:g} to {made.last_frame:g}, made in {seconds:.1f} s."
-    if result.get("cached"):
-        line += f" Taken from the cache: {', '.join(result['cached'])}."
-    gaps = (f"{len(made.gaps)} gap{'s' if len(made.gaps) > 1 else ''} without the person, marked in the timeline.",) if made.gaps else ()
-    warnings = (*context.warnings, *made.warnings, *result.get("warnings", ()))
-    level = "WARNING" if warnings else "INFO"
-    session.notice(Notice(level, f"{job.title}: animated{f' from {frames} frames' if frames else ''}.", (line, *gaps, *warnings)))
-
-
-session.on_job_done = _on_job_done
 
 CLASSES = (GENTG_OT_estimate_pose, GENTG_OT_escape)

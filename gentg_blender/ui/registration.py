@@ -45,12 +45,12 @@ def register() -> None:
         _remove_classes()
         raise
     bpy.app.handlers.load_pre.append(_before_load)
-    atexit.register(session.shut_down)
+    atexit.register(_at_exit)
 
 
 def unregister() -> None:
     session.shut_down()
-    atexit.unregister(session.shut_down)
+    atexit.unregister(_at_exit)
     bpy.app.handlers.load_pre.remove(_before_load)
     operators_cleanup.detach()
     map_properties.detach()
@@ -61,6 +61,11 @@ def unregister() -> None:
 def _remove_classes() -> None:
     while _registered:
         bpy.utils.unregister_class(_registered.pop())
+
+
+def _at_exit() -> None:
+    """Python ends without `unregister`, as it does where bpy is a module: Blender's data is gone by now."""
+    session.shut_down(data=False)
 
 
 @bpy.app.handlers.persistent

@@ -1,8 +1,8 @@
 """What runs now: plain objects in this module, never in the .blend.
 
-`tick` is the one place where the backend's news come in. A timer calls it, ten times a second while
-something runs; in the background, where timers never fire, `wait` does. It must not block: the longest
-call is kept in `longest_tick`, which the tests read.
+`tick` is the one place where the backend's news come in and where results go into the scene. A timer calls
+it, ten times a second while something runs; in the background, where timers never fire, `wait` does. It must
+not block: what its calls took is kept in `ticks`, which the tests read.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import bpy
 
 from ..core.contract import GentgError
-from ..job.jobs import Job, JobQueue, State
+from ..job.jobs import Job, JobQueue
 from ..job.task import Task
 from . import backend
 
-INTERVAL = 0.1  # seconds
+INTERVAL = 0.1  # seconds between ticks, and between redraws
+IMPORT_SLICE = 0.02  # seconds of each tick that an import may take ...
+IMPORT_PAUSE = 0.005  # ... and that Blender gets after it
 KEPT_NOTICES = 5
 
 
@@ -44,6 +46,36 @@ class Notice:
         return cls("ERROR", title, tuple(lines), error.file if is_log else "")
 
 
+class Arriving(Protocol):
+    """A finished job's result on its way into the scene, see arrivals.Arrival."""
+
+    job: Job
+    importing: bool
+    text: str
+    fraction: float
+    undo_seconds: float
+
+    def advance(self, seconds: float) -> bool: ...
+    def finish(self) -> None: ...
+    def discard(self, *, data: bool = True) -> None: ...
+
+
+@dataclass
+class Ticks:
+    """What the calls of `tick` took of Blender's thread, in seconds."""
+
+    count: int = 0
+    importing: int = 0  # how many of them imported
+    longest: float = 0.0  # by the clock
+    longest_cpu: float = 0.0  # of processor time: the same on a busy machine
+    undo: float = 0.0  # the longest undo step, which Blender makes in one piece
+
+    def add(self, wall: float, cpu: float, importing: bool) -> None:
+        self.count += 1
+        self.importing += importing
+        self.longest, self.longest_cpu = max(self.longest, wall), max(self.longest_cpu, cpu)
+
+
 @dataclass
 class Session:
     """The one instance is `session` below."""
@@ -54,13 +86,13 @@ class Session:
     notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=KEPT_NOTICES))
     doctor: list[str] = field(default_factory=list)  # its last output
     findings: dict[str, list] = field(default_factory=dict)  # clip's name -> filming check
-    on_job_done: Callable[[Job], None] | None = None  # set by operators_estimate
-    loading: list[tuple[Job, Task]] = field(default_factory=list)  # finished jobs whose result is being read
-    longest_tick: float = 0.0  # seconds, imports apart
+    arriving: list[Arriving] = field(default_factory=list)  # finished jobs, the first is on its way into the scene
+    ticks: Ticks = field(default_factory=Ticks)
+    _redrawn: float = 0.0
 
     @property
     def busy(self) -> bool:
-        return self.queue.busy or bool(self.loading)
+        return self.queue.busy or bool(self.arriving)
 
     @property
     def task_running(self) -> bool:
@@ -83,28 +115,41 @@ class Session:
 
     def tick(self) -> bool:
         """Take in the news; returns whether anything still runs."""
-        began = time.perf_counter()
-        ended = self.queue.poll()
-        for job in ended:
-            self._ended(job)
+        began, cpu = time.perf_counter(), time.thread_time()
+        for job in self.queue.poll():
+            job.context.ended(job)  # by the kind of job: an estimate's is arrivals.JobContext
         task = self.task
         if task is not None and not task.running:
             self.task = None
             if self.on_task_done is not None:
                 self.on_task_done(task)
-        self.longest_tick = max(self.longest_tick, time.perf_counter() - began)
-        for pair in [p for p in self.loading if not p[1].running]:
-            self.loading.remove(pair)
-            if self.on_job_done is not None:
-                self.on_job_done(*pair)
-        redraw()
+        arrival = self.arriving[0] if self.arriving else None
+        importing = arrival is not None and arrival.importing
+        arrived = importing and arrival.advance(IMPORT_SLICE)
+        self.ticks.add(time.perf_counter() - began, time.thread_time() - cpu, importing)
+        if arrived:
+            self.arriving.remove(arrival)
+            arrival.finish()
+            self.ticks.undo = max(self.ticks.undo, arrival.undo_seconds)
+        if time.perf_counter() - self._redrawn > 0.9 * INTERVAL:
+            self._redrawn = time.perf_counter()
+            redraw()
         return self.busy or self.task is not None
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next tick is due."""
+        return IMPORT_PAUSE if self.arriving and self.arriving[0].importing else INTERVAL
+
+    def find(self, job_id: str) -> Job | None:
+        """A job that has not ended yet, or whose result is on its way."""
+        return next((j for j in (*self.queue.jobs, *(a.job for a in self.arriving)) if j.id == job_id), None)
 
     def wait(self) -> None:
         """Run until nothing is left to do: the synchronous path of scripts."""
         try:
             while self.tick():
-                time.sleep(0.02)
+                time.sleep(min(self.pause, 0.02))
         except BaseException:  # Ctrl-C above all: no child process is left behind
             self.shut_down()
             raise
@@ -112,10 +157,10 @@ class Session:
     def cancel(self, job: Job | None = None) -> int:
         """Cancel one job or everything; returns how many jobs were cancelled."""
         cancelled = self.queue.cancel(job)
-        for pair in [p for p in self.loading if job in (None, p[0])]:
-            self.loading.remove(pair)
-            pair[0].remove_scratch()
-            cancelled.append(pair[0])
+        for arrival in [a for a in self.arriving if job in (None, a.job)]:
+            self.arriving.remove(arrival)
+            arrival.discard()
+            cancelled.append(arrival.job)
         if job is None and self.task is not None:
             self.task.cancel()
         for j in cancelled:
@@ -126,16 +171,18 @@ class Session:
     def notice(self, notice: Notice) -> None:
         self.notices.appendleft(notice)
 
-    def shut_down(self) -> None:
-        """End all processes of ours. Blocks for a second at most."""
+    def shut_down(self, *, data: bool = True) -> None:
+        """End all processes of ours and give up what is on its way. Blocks for a second at most.
+
+        `data` is False when Blender's data is gone already.
+        """
         self.queue.shut_down()
         if self.task is not None:
             self.task.cancel()
             self.task.join(1.0)
             self.task = None
-        for job, _ in self.loading:
-            job.remove_scratch()
-        self.loading.clear()
+        while self.arriving:
+            self.arriving.pop().discard(data=data)
         if bpy.app.timers.is_registered(_timer):
             bpy.app.timers.unregister(_timer)
 
@@ -143,18 +190,6 @@ class Session:
         """Drop what was about the file that is being closed."""
         self.notices.clear()
         self.findings.clear()
-
-    def _ended(self, job: Job) -> None:
-        if job.state is State.FAILED:
-            self.notice(Notice.from_error(f"{job.title}: no animation was made.", job.error))
-            if job.context is not None:
-                job.context.failed = job.error
-        else:
-            from ..core.contract import load_capture
-
-            path = Path(job.params["capture"])
-            # Unpacking ten minutes takes a second: not on Blender's thread.
-            self.loading.append((job, Task(f"Reading {job.title}", lambda *_: load_capture(path))))
 
 
 def scratch_folder() -> Path:
@@ -175,7 +210,7 @@ def redraw() -> None:
 
 
 def _timer() -> float | None:
-    return INTERVAL if session.tick() else None
+    return session.pause if session.tick() else None
 
 
 session = Session()

@@ -51,5 +51,9 @@ def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
             draw_text(box, "\n".join(filter(None, (job.progress.stage_text, job.progress.detail))), width=width)
         else:
             box.label(text="Waiting", icon="BLANK1")
-    for job, _ in session.loading:
-        layout.box().label(text=f"{job.title}: reading the result", icon="PLAY")
+    for arrival in session.arriving:
+        box = layout.box()
+        row = box.row()
+        row.label(text=arrival.job.title, icon="PLAY")
+        row.operator("gentg.cancel", text="Cancel", icon="X").job = arrival.job.id
+        box.progress(factor=arrival.fraction, text=arrival.text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from pathlib import Path
 
 import bpy
@@ -30,14 +29,14 @@ class fake_backend:
         python = self.tmp / "python"
         python.write_text(f'#!/bin/sh\nexec "{PYTHON}" "{ROOT}/tests/job/fake_server.py"\n')
         python.chmod(python.stat().st_mode | stat.S_IXUSR)
-        os.environ["GENTG_PYTHON"] = str(python)
+        os.environ["GENTG_BACKEND_PYTHON"] = str(python)
         os.environ["GENTG_FAKE"] = f"{self.fake},capture={self.tmp / 'walk.npz'}"
         gentg_blender.register()
         from gentg_blender.ui import backend
         from gentg_blender.ui.session import session
 
         self.user_folder, backend.user_folder = backend.user_folder, lambda: self.tmp  # not the person's own
-        session.longest_tick = 0.0
+        session.ticks = type(session.ticks)()
         session.forget()
         return session
 
@@ -46,7 +45,7 @@ class fake_backend:
         from gentg_blender.ui import backend
 
         backend.user_folder = self.user_folder
-        del os.environ["GENTG_PYTHON"], os.environ["GENTG_FAKE"]
+        del os.environ["GENTG_BACKEND_PYTHON"], os.environ["GENTG_FAKE"]
 
 
 def add_strip(name: str, start: int, channel: int = 1):
@@ -76,7 +75,7 @@ def test_a_strip_becomes_keys_on_its_frames(tmp):
         assert bpy.ops.gentg.estimate_pose() == {"FINISHED"}
         (ob,) = armatures()
         assert ob.animation_data.action.frame_range[0] == 101 and ob.animation_data.action.frame_range[1] <= 201
-        assert session.longest_tick < 0.05, session.longest_tick
+        assert session.ticks.longest_cpu < 0.05, session.ticks
         assert session.notices[0].title.startswith("walk: animated")
         assert session.findings["walk"]
 
@@ -113,9 +112,9 @@ def test_every_way_to_fail_says_what_to_do(tmp):
         assert "no camera" in fails(bpy.ops.gentg.estimate_pose, filepath=str(CLIP))
         settings.camera, settings.detector = "AUTO", "FOLDER"
         assert "folder" in fails(bpy.ops.gentg.estimate_pose, filepath=str(CLIP))
-        os.environ["GENTG_PYTHON"] = str(tmp / "gone")
+        os.environ["GENTG_BACKEND_PYTHON"] = str(tmp / "gone")
         assert "not there" in fails(bpy.ops.gentg.estimate_pose, filepath=str(CLIP))
-        os.environ["GENTG_PYTHON"] = str(tmp / "python")
+        os.environ["GENTG_BACKEND_PYTHON"] = str(tmp / "python")
 
 
 def test_a_crash_leaves_the_scene_and_the_next_run_works(tmp):
@@ -198,9 +197,9 @@ def test_removing_needs_a_marker_and_cancel_without_a_job_is_harmless(tmp):
     with fake_backend(tmp):
         assert bpy.ops.gentg.cancel() == {"CANCELLED"}
         if not bpy.app.online_access:
-            os.environ.pop("GENTG_PYTHON")
+            os.environ.pop("GENTG_BACKEND_PYTHON")
             assert "offline" in fails(bpy.ops.gentg.setup_backend)
-            os.environ["GENTG_PYTHON"] = str(tmp / "python")
+            os.environ["GENTG_BACKEND_PYTHON"] = str(tmp / "python")
 
 
 def test_every_property_and_operator_has_a_tooltip(tmp):
@@ -223,14 +222,3 @@ def test_every_property_and_operator_has_a_tooltip(tmp):
             untold += [f"{cls.__name__}.{p.identifier}" for p in shown
                        if p.identifier not in ("rna_type", "name", "map", "filepath", "bl_idname") and not p.description]  # fmt: skip
         assert not untold, untold
-
-
-def test_ten_minutes_import_in_under_three_seconds(tmp):
-    with fake_backend(tmp, seconds=600.0) as session:
-        bpy.context.scene.render.fps = 30
-        began = time.perf_counter()
-        bpy.ops.gentg.import_capture(filepath=str(tmp / "walk.npz"))
-        seconds = time.perf_counter() - began
-        print(f"import of ten minutes: {seconds:.2f} s", flush=True)
-        assert seconds < 6.0, seconds  # 3 s on an idle machine, docs/figures; twice that on a busy one
-        assert session.longest_tick < 0.05

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import bpy
@@ -110,7 +111,7 @@ def estimate(report: dict) -> Steps:
     first, last = key_frames(armatures()[0])
     report["frames"] = [first, last, strip.left_handle, strip.right_handle]
     assert first >= strip.left_handle and last <= strip.right_handle
-    report["longest_tick"] = session.longest_tick
+    report["ticks"] = asdict(session.ticks)
     yield from screenshot("done")
 
     after = datablocks()
@@ -135,6 +136,44 @@ def estimate(report: dict) -> Steps:
     yield from wait_for(lambda: not session.busy, "the third result")
     assert len(armatures()) == 2, "the third run keeps both"
     report["backend"] = session.queue.backend.pid
+
+
+def long(report: dict) -> Steps:
+    """A capture of ten minutes: Blender goes on while it comes in; cancelled in the middle, nothing is left."""
+    session = gentg()
+    yield from prepare(report)
+    bpy.context.scene.render.fps = 30
+    bpy.context.scene.gentg.clip = CLIP
+    bpy.ops.ed.undo_push(message="set up")
+    before = datablocks()
+    heart = Heartbeat()
+    for finish in (False, True):
+        yield from press_button("VIEW_3D", "gentg.estimate_pose")
+        yield from wait_for(lambda: session.arriving and session.arriving[0].fraction > 0.2, "the import", 120)
+        assert {k: v for k, v in datablocks().items() if k not in ("actions", "images")} == {
+            k: v for k, v in before.items() if k not in ("actions", "images")
+        }
+        if not finish:
+            r = region("VIEW_3D", "WINDOW")
+            yield from key("ESC", r.x + 200, r.y + 200)
+            yield from wait_for(lambda: not session.busy, "Esc ends the import", 10)
+            assert datablocks() == before
+            bpy.ops.gentg.dismiss(index=0)
+    yield from screenshot("importing")
+    heart.reset()
+    yield from wait_for(lambda: not session.busy, "the result", 240)
+    report["longest_pause"] = heart.reset()
+    report["ticks"] = asdict(session.ticks)
+    assert len(armatures()) == 1, session.notices
+    report["frames"] = key_frames(armatures()[0])
+    after = datablocks()
+    r = region("VIEW_3D", "WINDOW")
+    yield from key("Z", r.x + 200, r.y + 200, ctrl=True)
+    yield 1.0
+    assert datablocks() == before, "one undo step takes all of it"
+    yield from key("Z", r.x + 200, r.y + 200, ctrl=True, shift=True)
+    yield 1.0
+    assert datablocks() == after
 
 
 def cancel(report: dict) -> Steps:
@@ -240,4 +279,4 @@ def gallery(report: dict) -> Steps:
     yield from screenshot("gallery-result")
 
 
-play({"estimate": estimate, "cancel": cancel, "states": states, "gallery": gallery}[NAME], REPORT)
+play({"estimate": estimate, "long": long, "cancel": cancel, "states": states, "gallery": gallery}[NAME], REPORT)
