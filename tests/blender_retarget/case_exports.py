@@ -9,10 +9,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 
 import bpy  # noqa: E402
 import numpy as np  # noqa: E402
-from case_retarget import build, make_rig, raises, read_back, rigify, source  # noqa: E402
+from case_retarget import build, make_rig, raises, read_back, rigify, source, striding  # noqa: E402
 
 from gentg_blender.tool.export import motion_range  # noqa: E402
-from gentg_blender.tool.exporters import export_armature, export_many, export_presets, has_usd  # noqa: E402
+from gentg_blender.tool.exporters import PRESET, export_armature, export_many, export_presets, has_usd  # noqa: E402
+from gentg_blender.tool.result import ImportSettings, import_capture  # noqa: E402
 from gentg_blender.tool.retarget import RetargetSettings, retarget_to_rig  # noqa: E402
 from gentg_blender.tool.rig_reader import key_frames  # noqa: E402
 
@@ -81,6 +82,27 @@ def test_captures_come_back():
             print(f"  {preset} by {how}: {1000 * worst:.3f} mm")
             if preset != "bvh":  # a BVH's rest pose stands at its own origin
                 assert abs(top - ours) < 0.01 * ours
+
+
+def test_ntsc_rates_keep_their_seconds(tmp):
+    """Imported into a scene of a whole rate: an error of 0.1 % would be a frame and a half here."""
+    for preset, how in (("fbx_unity", "fbx python"), ("fbx_unity", "fbx c++"), ("gltf", "gltf")):
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        capture = striding(60.0, 24 / 1.001)
+        settings = ImportSettings(name="walk", camera=False, set_rate=True)
+        walk = import_capture(bpy.context, capture, settings).armature
+        scene = bpy.context.scene
+        assert scene.render.fps == 24 and abs(scene.render.fps_base - 1.001) < 1e-6
+        keys = key_frames(walk)
+        want = (keys[-1] - keys[0]) * 1.001 / 24
+        path = export_armature(bpy.context, walk, tmp / f"walk{PRESET[preset].suffix}", preset)
+        scene.render.fps, scene.render.fps_base = 30, 1.0
+        keys = key_frames(imported(how, path))  # an importer may set the scene's rate to the file's
+        got = (keys[-1] - keys[0]) * scene.render.fps_base / scene.render.fps
+        print(f"  {preset} by {how}: {got:.4f} s of {want:.4f} s")
+        if how == "fbx python":  # it gives the scene an fps_base and then counts without
+            got = min(got, got / scene.render.fps_base, key=lambda x: abs(x - want))
+        assert abs(got - want) < 0.5 / 24
 
 
 def test_control_rigs_export_their_deforming_bones():
