@@ -91,7 +91,7 @@ def network_table(rows: list[Row]) -> str:
             else ["-"] * 3
         )
         body.append(
-            [name, cell(_or_nan(r.frames, 1e-6), ".2f"), cell(_or_nan(r.minutes), ".1f")]
+            [name, cell(_or_nan(r.frames, 1e-6), ".3f"), cell(_or_nan(r.minutes), ".1f")]
             + [cell(r.values[n][m], ".1f") for n in noises for m in ("mpjpe", "p_mpjpe")]
             + [
                 cell(last["accel_error"], ".2f"),

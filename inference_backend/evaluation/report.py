@@ -120,9 +120,8 @@ def markdown(heads: list[str], body: list[list[str]]) -> str:
 
 
 def as_json(methods: dict[str, list[Score]], **facts: Any) -> dict[str, Any]:
-    """Everything, per method and clip, for `write`."""
-
-    return {
+    """Everything, per method and clip, for programs; NaN becomes null."""
+    content = {
         **facts,
         "units": {name: m.unit for name, m in METRICS.items()},
         "methods": {
@@ -130,20 +129,21 @@ def as_json(methods: dict[str, list[Score]], **facts: Any) -> dict[str, Any]:
             for method, scores in methods.items()
         },
     }
+    return plain(content)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """For JSON, which knows no NaN: null."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write(path: Path, content: str | dict[str, Any]) -> None:
     """Markdown or JSON (NaN becomes null), atomically. Raises GentgError."""
     if not isinstance(content, str):
-        content = json.dumps(_plain(content), indent=2, allow_nan=False, ensure_ascii=False)
+        content = json.dumps(plain(content), indent=2, allow_nan=False, ensure_ascii=False)
     with atomic_file(path) as temporary:
         temporary.write_text(content.rstrip() + "\n", encoding="utf-8")

@@ -131,7 +131,7 @@ def test_a_row_comes_back_as_it_went(films):
     again = network_table.Row.read(plain[0])
     assert repr(again) == repr(row)
     text = network_table.network_table([row]).splitlines()
-    assert [c.strip() for c in text[2].split("|")[1:5]] == ["nothing", "3.00", "1.5", "-"]
+    assert [c.strip() for c in text[2].split("|")[1:5]] == ["nothing", "3.000", "1.5", "-"]
     again.cost = cost.Cost(5, 2e6, 0.5, 1.0)
     assert network_table.network_table([again]).splitlines()[2].replace(" ", "").endswith("|2.0|0.50|1.00|")
 

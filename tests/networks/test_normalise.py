@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX, NUM_JOINTS
-from inference_backend.networks.normalise import TYPICAL_SIZE, normalise
+from inference_backend.networks.normalise import TYPICAL_SIZE, normalise, screen_coordinates
 
 RAY_X, RAY_Y, GAP = 1, 2, 3  # places in the condition
 
@@ -141,3 +141,25 @@ def test_one_frame_works():
     x = seen_by(scene(1))
     assert x.points.shape == (1, 1, 35, 2) and (x.velocity == 0).all()
     assert float(x.condition[0, 0, GAP]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_screen_coordinates_are_the_picture_and_know_no_lens():
+    g = torch.Generator().manual_seed(0)
+    points, confidence = torch.rand(2, 5, 35, 2, generator=g), torch.ones(2, 5, 35)
+    confidence[:, :, 3] = 0.0
+    times = (torch.arange(5) / 25.0).expand(2, -1)
+    edge = torch.tensor([0.5, 0.8])
+    x = screen_coordinates(points, confidence, times, edge)
+    torch.testing.assert_close(x.points[1, 2, 7], points[1, 2, 7] / 0.8)
+    assert not x.points[:, :, 3].any() and torch.equal(x.rotation[0, 0], torch.eye(3))
+    torch.testing.assert_close(x.velocity[0, 2, 7], 0.1 * (points[0, 3, 7] - points[0, 1, 7]) / 0.5 / 0.08)
+    torch.testing.assert_close(x.condition[..., :3], torch.zeros(2, 5, 3))
+    longer = screen_coordinates(
+        2 * points, confidence, times, 2 * edge
+    )  # half the focal length, same picture
+    for name in ("points", "velocity", "condition"):
+        torch.testing.assert_close(getattr(longer, name), getattr(x, name))
+    torch.testing.assert_close(x.size, edge[:, None].expand(-1, 5))
+    # Someone elsewhere in the picture is elsewhere for the network; with rays he is not.
+    moved = screen_coordinates(points + 0.1, confidence, times, edge)
+    assert float((moved.points - x.points)[:, :, 7].abs().min()) > 0.1

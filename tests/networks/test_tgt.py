@@ -199,6 +199,22 @@ def test_detector_embedding_off_does_not_know_the_detector():
         assert (difference(model(x, times, family), model(x, times, unknown)) > 0.01) == on
 
 
+def test_fk_output_makes_rigid_bodies_of_the_predicted_lengths():
+    """Edges are as long as the network says, in the direction it says, all along the tree."""
+    for on in (True, False):
+        out = network(fk_output=on)(*clip(6))
+        edges = out.joints[:, :, 1:] - out.joints[:, :, JOINT_PARENTS[1:]]
+        wrong = (edges - out.directions[:, :, 1:] * out.lengths[:, None, 1:, None]).norm(dim=-1).max()
+        assert (float(wrong) < 1e-5) == on
+        assert not out.joints[:, :, 0].any()
+
+
+def test_configurations_of_older_weights_are_still_understood():
+    """Files from before a switch existed lack it: its default is what they were trained with."""
+    old = {k: v for k, v in vars(TGTConfig()).items() if k not in ("ray_normalisation", "fk_output")}
+    assert TGTConfig(**old) == TGTConfig()
+
+
 def test_state_names_stay_those_of_trained_weights():
     """Shipped weights and checkpoints hang on these names."""
     names = {n.split(".")[0] for n in network().state_dict()}

@@ -344,3 +344,19 @@ def test_self_occlusion_of_made_up_scenes():
     hidden = noise.self_occlusion(x)[0]
     assert hidden[0, J["l_wrist"]] and not hidden[1, J["l_wrist"]]
     assert not hidden[:, [J["r_wrist"], J["r_knee"], J["neck"], J["l_shoulder"]]].any()
+
+
+def test_the_pictures_edge_has_the_scale_of_the_points(clips):
+    """A wrong focal length scales both: what a lifter without rays sees stays the same."""
+    from dataclasses import replace
+
+    config = GeneratorConfig(frames=8, noise=0.0, focal_error=0.0)
+    true = Generator(clips, config, torch.device("cpu"), 3).batch(6)
+    wrong = Generator(clips, replace(config, focal_error=1.0), torch.device("cpu"), 3).batch(6)
+    torch.testing.assert_close(true.xyz, wrong.xyz)
+    factor = wrong.half_width / true.half_width
+    assert float((factor - 1).abs().min()) > 1e-3
+    torch.testing.assert_close(wrong.points, true.points * factor[:, None, None, None])
+    torch.testing.assert_close(wrong.normalised(rays=False).points, true.normalised(rays=False).points)
+    gap = (wrong.normalised().size / true.normalised().size - 1).abs()
+    assert float(gap.min()) > 1e-4
