@@ -11,11 +11,23 @@ import numpy as np
 import pytest
 
 from gentg_blender.core.contract import EstimateSettings
+from gentg_blender.core.kinematics import forward_kinematics
 from gentg_blender.core.rotations import quat_from_axis_angle, quat_to_matrix
-from gentg_blender.core.skeleton import FEET, JOINT_INDEX, JOINT_MIRROR, JOINT_PARENTS, NUM_JOINTS
+from gentg_blender.core.skeleton import (
+    BONE_JOINTS,
+    BONE_PARENTS,
+    BONES,
+    FEET,
+    JOINT_INDEX,
+    JOINT_MIRROR,
+    JOINT_PARENTS,
+    MAIN_JOINTS,
+    NUM_JOINTS,
+)
 from inference_backend.lifting.lifted import Lifted
 from inference_backend.solve.limb_lengths import clip_lengths
 from inference_backend.solve.rest_pose import RestPose, build_rest_pose, pose_from_offsets
+from inference_backend.solve.solve import solve
 
 IMAGE = (1280, 720)
 K = np.array([[1100.0, 0, 640.0], [0, 1100.0, 360.0], [0, 0, 1.0]])
@@ -244,3 +256,59 @@ def adult() -> RestPose:
 def still(rest: RestPose, frames: int, fps: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
     """The rest pose held (T, 35, 3) and its times."""
     return np.repeat(rest.joints[None], frames, 0), np.arange(frames) / fps
+
+
+# --------------------------------------------------------------------------- solving and judging
+
+MAIN = [JOINT_INDEX[n] for n in MAIN_JOINTS]
+FEET_AT = [JOINT_INDEX[n] for n in FEET]
+NOISY = {"noise": 0.05, "jitter": 0.004, "pixels": 3.0, "depth_error": 0.02}
+
+
+def shoot(world, times, view=(5.0, 0.0, 0.0, 1.4, 5.0), options=None, **noise):
+    about = (world[:, 0, :2].min(0) + world[:, 0, :2].max(0)) / 2.0
+    R, t = camera(*view, about)
+    case = film(world, times, R=R, t=t, **noise)
+    options = {"height": drawn_height(case.lifted)} | (options or {})
+    return case, solve(case.lifted, case.track, K, settings(**options), quiet)
+
+
+def posed(solved):
+    return forward_kinematics(
+        solved.rest_head,
+        solved.rest_tail,
+        solved.rest_rotation,
+        BONE_PARENTS,
+        solved.local_rotation,
+        solved.root,
+    )
+
+
+def mpjpe(a, b):
+    return float(np.linalg.norm((a - a[:, :1]) - (b - b[:, :1]), axis=-1)[:, MAIN].mean())
+
+
+def acceleration_error(a, b, times):
+    def acceleration(x):
+        return np.diff(x - x[:, :1], 2, axis=0) / np.median(np.diff(times)) ** 2
+
+    return float(np.linalg.norm(acceleration(a) - acceleration(b), axis=-1)[:, MAIN].mean())
+
+
+def check_contract(solved):
+    """What every result must satisfy, whatever went in."""
+    for name in ("xyz", "xyz_camera", "local_rotation", "root", "R", "t", "limb_lengths", "sigma"):
+        assert np.isfinite(getattr(solved, name)).all(), name
+    assert np.allclose(np.linalg.norm(solved.local_rotation, axis=-1), 1.0, atol=1e-9)
+    pose = posed(solved)
+    at = JOINT_INDEX
+    for bone, (head, tail) in enumerate(BONE_JOINTS):
+        if not BONES[bone].startswith("toe"):
+            assert np.abs(pose.head[:, bone] - solved.xyz[:, at[head]]).max() < 1e-4, BONES[bone]
+        if not BONES[bone].startswith("foot"):  # its tail is the ball, which is no joint
+            assert np.abs(pose.tail[:, bone] - solved.xyz[:, at[tail]]).max() < 1e-4, BONES[bone]
+    for name, length in zip(solved.limb_names, solved.limb_lengths, strict=True):
+        a, b = name.split("-")
+        measured = np.linalg.norm(solved.xyz[:, at[a]] - solved.xyz[:, at[b]], axis=-1)
+        assert np.allclose(measured, length, atol=1e-9), name
+    assert np.allclose(solved.xyz @ solved.R.T + solved.t, solved.xyz_camera, atol=1e-9)
