@@ -236,14 +236,27 @@ def quat_to_euler(q: np.ndarray, order: str) -> np.ndarray:
     c = np.arctan2(sign * m[..., j, i], m[..., i, i])
     a = np.where(locked, np.arctan2(-sign * m[..., j, k], m[..., j, j]), a)
     c = np.where(locked, 0.0, c)
-    first = np.stack([a, b, c], axis=-1)
-    second = np.stack([a + np.pi, np.pi - b, c + np.pi], axis=-1)
-    out = np.empty_like(first)
-    last = np.zeros(3)
-    for t in range(len(first)):
-        best = min((f - 2 * np.pi * np.round((f - last) / (2 * np.pi)) for f in (first[t], second[t])),
-                   key=lambda f: float(np.abs(f - last).sum()))  # fmt: skip
-        out[t] = last = best
+    both = np.stack([[a, b, c], [a + np.pi, np.pi - b, c + np.pi]]).transpose(0, 2, 1)  # (2, T, 3)
+    chosen = np.where(_nearer_set(both)[:, None], both[1], both[0])
+    turns = np.round(np.diff(chosen, axis=0, prepend=np.zeros((1, 3))) / (2 * np.pi))
+    out = chosen - 2 * np.pi * np.cumsum(turns, axis=0)
     angles = np.empty_like(out)
     angles[..., [i, j, k]] = out
     return angles
+
+
+def _nearer_set(both: np.ndarray) -> np.ndarray:
+    """Which (T,) of two sets of angles (2, T, 3) to take, so that each is the nearer to the one taken
+    before it, the first to zero. Whole turns don't count, so that one frame's choice rests on the
+    other's alone: what either would lead to is known for all frames at once."""
+
+    def far(x: np.ndarray) -> np.ndarray:
+        return np.abs(x - 2 * np.pi * np.round(x / (2 * np.pi))).sum(axis=-1)
+
+    if both.shape[1] == 0:
+        return np.zeros(0, bool)
+    leads = [far(both[1, 1:] - both[k, :-1]) < far(both[0, 1:] - both[k, :-1]) for k in (0, 1)]
+    take = [bool(far(both[1, 0]) < far(both[0, 0]))]
+    for after_first, after_second in zip(leads[0].tolist(), leads[1].tolist(), strict=True):
+        take.append(after_second if take[-1] else after_first)
+    return np.array(take)
