@@ -114,8 +114,18 @@ def _coverage(args: argparse.Namespace, settings: EstimateSettings, terminal: Te
         f"{args.seed}; 16 main joints from the pelvis.\n'unseen' is evaluation/unseen_noise.py, which nothing was trained on."
     )
     content = {"about": {"films": args.count, "seed": args.seed, **_one(args)},
-               "noise": {p.noise: p.values for p in pools}, "verdicts": found}  # fmt: skip
-    return content, [text, coverage.table(pools), coverage.joint_table(pools), "\n".join(found)], 0
+               "noise": {p.noise: p.values | {"radii": p.radii} for p in pools}, "verdicts": found}  # fmt: skip
+    return (
+        content,
+        [
+            text,
+            coverage.table(pools),
+            coverage.radius_table(pools),
+            coverage.joint_table(pools),
+            "\n".join(found),
+        ],
+        0,
+    )
 
 
 def _networks(args: argparse.Namespace, settings: EstimateSettings, terminal: Terminal) -> Study:

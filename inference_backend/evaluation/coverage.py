@@ -36,6 +36,11 @@ class Pooled:
             "sigma_rms": 1e3 * float(np.sqrt(np.mean(self.sigma**2))),
         }
 
+    @property
+    def radii(self) -> list[float]:
+        """For each of uncertainty.LEVELS the multiple of sigma within which that share of the errors lies."""
+        return [float(r) for r in np.quantile(self.error / self.sigma, uncertainty.LEVELS)]
+
 
 def not_calibrated_on(clips: list[MotionClip]) -> list[MotionClip]:
     """Every second held-out clip: the others gave the factors on the scales (training/ship.py). Raises GentgError."""
@@ -72,6 +77,15 @@ def table(pools: list[Pooled]) -> str:
                 *(cell(v[n], ".1f") for n in ("error_rms", "sigma_rms")),
             ]
         )
+    return markdown(heads, body)
+
+
+def radius_table(pools: list[Pooled]) -> str:
+    """Markdown: the radius that holds each level, in units of sigma: of the normal error that readers of sigma
+    assume, and as found. Where they differ at all levels alike, sigma is off; where not, the errors' shape is."""
+    heads = ["radius / sigma"] + [f"{100 * p:.0f} %" for p in uncertainty.LEVELS]
+    body = [["assumed", *(cell(uncertainty.distance_quantile(p), ".2f") for p in uncertainty.LEVELS)]]
+    body += [[p.noise, *(cell(r, ".2f") for r in p.radii)] for p in pools]
     return markdown(heads, body)
 
 

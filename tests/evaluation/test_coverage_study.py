@@ -38,11 +38,15 @@ def test_honest_and_boastful_uncertainty(films):
     assert honest.values["ause"] < 0.25 and honest.values["ece"] < 0.02
     assert honest.error.shape[1] == 16  # the 17 main joints without the root
     assert all(line.startswith("holds") for line in coverage.verdicts(honest))
+    assert honest.radii == pytest.approx(
+        [0.888, 1.244, 1.444, 1.614], rel=0.03
+    )  # Maxwell's quantiles / sqrt(3)
     boastful = coverage.pool("unseen", films, Honest(truths, 2.0))
     assert boastful.values["coverage_90"] < 0.6
     assert all(line.startswith("MISSED") for line in coverage.verdicts(boastful))
     text = coverage.table([honest, boastful])
     assert text.splitlines()[0].startswith("| noise") and "AUSE" in text
+    assert coverage.radius_table([honest]).splitlines()[2].replace(" ", "") == "|assumed|0.89|1.24|1.44|1.61|"
     assert "l_wrist" in coverage.joint_table([honest])
 
 
