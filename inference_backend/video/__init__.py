@@ -1,1 +1,1 @@
-"""Reading and writing videos with PyAV. May import: numpy, av, gentg_blender.core."""
+"""Reading and writing videos with PyAV. May import: numpy, av, cv2, gentg_blender.core."""
