@@ -13,9 +13,14 @@ from typing import Any
 import bpy
 
 from .core.contract import Capture, GentgError, load_capture
+from .core.delivery import Delivery
+from .core.retarget import Mapping
 from .job.jobs import Job, JobQueue, State
-from .tool.export import export_fbx, save_blend
+from .tool.append_rig import append_rig
+from .tool.export import save_blend
+from .tool.exporters import export_armature
 from .tool.result import ImportResult, ImportSettings, import_capture
+from .tool.retarget import retarget_to_rig
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split())
 _POLL = 0.05  # seconds between looks at the backend
@@ -29,8 +34,7 @@ class Item:
     name: str
     clip: Path | None  # to estimate, or to show behind the camera
     capture: Path  # result file: to be written for a clip, else to be read
-    fbx: Path | None = None
-    blend: Path | None = None
+    files: dict[str, Path] = field(default_factory=dict)  # kind of core.delivery.FILES -> path
     sequence_fps: float | None = None  # the clip is a sequence of images
 
 
@@ -42,6 +46,7 @@ class Outcome:
     source: str
     ok: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
+    rig: str | None = None  # the object that the motion was retargeted to
     first_frame: float | None = None
     last_frame: float | None = None
     fps: float | None = None
@@ -53,20 +58,31 @@ class Outcome:
 
 def find_clips(names: list[str]) -> list[Path]:
     """Files as they are, folders as the videos in them, by name. Raises GentgError for an empty folder."""
-    clips: list[Path] = []
+    return _find(names, VIDEO_SUFFIXES, "video")
+
+
+def find_captures(names: list[str]) -> list[Path]:
+    """Files as they are, folders as the captures in them, by name. Raises GentgError for an empty folder."""
+    return _find(names, frozenset({".npz"}), "capture")
+
+
+def _find(names: list[str], suffixes: frozenset[str], what: str) -> list[Path]:
+    found: list[Path] = []
     for path in map(Path, names):
         if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.name[0] != ".")
-            if not found:
-                raise GentgError("no_such_file", "The folder holds no video.", file=path,
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes and p.name[0] != ".")
+            if not inside:
+                raise GentgError("no_such_file", f"The folder holds no {what}.", file=path,
                                  hint="Give another folder, or name the files.")  # fmt: skip
-            clips += found
+            found += inside
         else:
-            clips.append(path)
-    return clips
+            found.append(path)
+    return found
 
 
-def run(items: list[Item], settings: dict[str, Any] | None, queue: JobQueue | None, say: Say) -> Iterator[Outcome]:
+def run(
+    items: list[Item], settings: dict[str, Any] | None, queue: JobQueue | None, say: Say, delivery: Delivery = Delivery(),
+) -> Iterator[Outcome]:  # fmt: skip
     """Work on one item after the other; an item that fails ends as an outcome with its error.
 
     With a `queue` every item's clip is estimated with `settings` (EstimateSettings' fields, or
@@ -80,7 +96,7 @@ def run(items: list[Item], settings: dict[str, Any] | None, queue: JobQueue | No
             try:
                 if queue is not None:
                     _estimate(item, dict(settings or {}), queue, outcome, say)
-                _make(item, outcome, say)
+                _make(item, delivery, outcome, say)
                 outcome.ok = True
             except GentgError as error:
                 outcome.error = {"code": error.code, "message": error.message, "file": error.file, "hint": error.hint}
@@ -135,8 +151,8 @@ def _movie_size(clip: Path) -> tuple[int, int]:
                      hint="Give --fov instead.")  # fmt: skip
 
 
-def _make(item: Item, outcome: Outcome, say: Say) -> None:
-    """A fresh file with the capture in it, exported. The scene is ours: it takes the clip's rate and size."""
+def _make(item: Item, delivery: Delivery, outcome: Outcome, say: Say) -> None:
+    """A fresh file with the capture in it, perhaps on the animator's rig, exported. The scene is ours: it takes the clip's rate and size."""
     capture = load_capture(item.capture)
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     result = _import(item, capture, outcome)
@@ -145,14 +161,25 @@ def _make(item: Item, outcome: Outcome, say: Say) -> None:
     outcome.warnings += result.warnings
     _look_through_camera()
     bpy.context.scene.frame_set(int(result.first_frame))
-    if item.fbx is not None:
-        export_fbx(bpy.context, item.fbx, result.armature)
-        outcome.outputs["fbx"] = str(item.fbx)
-        say(f"{item.name}: wrote {item.fbx}")
-    if item.blend is not None:
-        save_blend(item.blend)
-        outcome.outputs["blend"] = str(item.blend)
-        say(f"{item.name}: wrote {item.blend}")
+    armature = _retarget(delivery, result.armature, outcome) if delivery.rig else result.armature
+    presets = {"fbx": delivery.fbx_preset, "bvh": "bvh", "glb": "gltf", "usd": "usd"}
+    for kind, path in item.files.items():
+        if kind == "blend":
+            save_blend(path)
+        else:
+            export_armature(bpy.context, armature, path, presets[kind])
+        outcome.outputs[kind] = str(path)
+        say(f"{item.name}: wrote {path}")
+
+
+def _retarget(delivery: Delivery, capture: bpy.types.Object, outcome: Outcome) -> bpy.types.Object:
+    """The animator's rig with the motion on it. Raises GentgError."""
+    rig = append_rig(bpy.context, *delivery.rig)
+    mapping = Mapping.load(delivery.map) if delivery.map else None
+    done = retarget_to_rig(bpy.context, capture, rig, mapping)
+    outcome.rig = rig.name
+    outcome.warnings += done.warnings
+    return rig
 
 
 def _import(item: Item, capture: Capture, outcome: Outcome) -> ImportResult:

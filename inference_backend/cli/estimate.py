@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gentg_blender.core.contract import GentgError
+from gentg_blender.core.delivery import FILES, Delivery, add_delivery
 
 from .exits import exit_code
 from .settings import add_settings, settings_from
@@ -21,13 +22,16 @@ Find the person in a video, lift the pose to 3D, make limbs rigid and feet plant
   gentg estimate walk.mp4                               walk.npz, the capture file, in this folder
   gentg estimate walk.mp4 -o out --blend --fbx          also out/walk.blend and out/walk.fbx
   gentg estimate walk.mp4 --preview --still             the skeleton drawn over the person
-  gentg estimate takes/ -o out --fbx --json             all clips of a folder, a summary for programs"""
+  gentg estimate takes/ -o out --fbx --json             all clips of a folder, a summary for programs
+  gentg estimate walk.mp4 --retarget hero.blend:rig --fbx --export-preset unreal
+                                                        on your own character, for Unreal
+
+Captures that are there already are exported by Blender itself: gentg_blender/batch.py -- export CAPTURE..."""
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split())
 # option -> what it writes; each takes a file name or, left empty, one beside the capture
 EXTRA = {
-    "blend": "Blender file with armature, action, camera and the clip behind it",
-    "fbx": "FBX of the animated armature",
+    **{kind: text for kind, (_, text) in FILES.items()},
     "preview": "mp4 of the clip with the skeleton over the person",
     "still": "png of one frame of the preview",
 }
@@ -42,10 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in EXTRA.items():
         out.add_argument(f"--{name}", nargs="?", const=True, metavar=f"FILE{SUFFIXES[name]}", help=text)
     out.add_argument("--json", action="store_true", help="print a summary for programs on stdout")
+    add_delivery(parser)
     add_settings(parser)
     run_ = parser.add_argument_group("running")
     run_.add_argument("--sequence-fps", type=float, metavar="FPS", help="frame rate of an image sequence")
-    run_.add_argument("--blender", metavar="PATH", help="Blender to use for --blend and --fbx (default: $GENTG_BLENDER, blender, bpy)")
+    run_.add_argument("--blender", metavar="PATH", help="Blender that writes what needs one (default: $GENTG_BLENDER, blender, bpy)")
     run_.add_argument("--no-cache", action="store_true", help="neither use nor keep earlier detections and lifts")
     run_.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
 
@@ -126,6 +131,9 @@ def _params(args: argparse.Namespace, clip: Path, several: bool) -> dict[str, An
                 raise GentgError("bad_request", f"--{name} took the clip '{value}' for its file name.",
                                  hint=f"Put the clips before the options: gentg estimate {value} --{name}")  # fmt: skip
             params[name] = value
+    delivery = Delivery.of(args)
+    delivery.check([kind for kind in FILES if kind in params])
+    params |= {name: value for name, value in vars(delivery).items() if value}
     return params
 
 

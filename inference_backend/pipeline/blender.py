@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import logging
 import os
 import re
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gentg_blender.core.contract import GentgError
+from gentg_blender.core.delivery import FILES, Delivery
 
 from .children import run_child
 from .folders import repository
 from .reporter import Reporter
 
 OLDEST = (4, 5)
+_OPTIONS = ", ".join(f"--{kind}" for kind in FILES)
 _log = logging.getLogger(__name__)
 
 
@@ -71,18 +74,22 @@ def find_blender(program: str | os.PathLike | None = None) -> Blender:
         except PackageNotFoundError:
             return Blender(None, "of unknown version")
     raise GentgError("no_blender", "Neither a Blender nor the bpy module was found.",
-                     hint="Install Blender 4.5 or newer and name it with --blender, or leave out --blend and --fbx.")
+                     hint=f"Install Blender 4.5 or newer and name it with --blender, or leave out {_OPTIONS}.")
 
 
 def make_scene(
-    blender: Blender, capture: Path, clip: Path | None, blend: Path | None, fbx: Path | None, name: str, report: Reporter
-) -> None:
-    """Build armature, action and camera of `capture` and write `blend` and `fbx`. Raises GentgError."""
+    blender: Blender, capture: Path, clip: Path | None, files: dict[str, Path], name: str, report: Reporter,
+    delivery: Delivery = Delivery(),
+) -> list[str]:  # fmt: skip
+    """Build armature, action and camera of `capture` and write `files` (kind of core.delivery.FILES ->
+    path), on the rig that `delivery` names if any. Returns what is to be noted. Raises GentgError."""
     script = repository() / "gentg_blender" / "batch.py"
     arguments = ["--capture", str(capture), "--name", name]
-    for option, path in (("--clip", clip), ("--blend", blend), ("--fbx", fbx)):
-        if path is not None:
-            arguments += [option, str(path)]
+    if clip is not None:
+        arguments += ["--clip", str(clip)]
+    for kind, path in files.items():
+        arguments += [f"--{kind}", str(path)]
+    arguments += delivery.arguments()
     lines: list[str] = []
 
     def on_line(line: str) -> None:
@@ -97,11 +104,20 @@ def make_scene(
         raise GentgError("no_blender", f"Blender cannot be started: {error.strerror or error}",
                          file=blender.program) from error
     logging.getLogger("blender").info("%s\n%s", " ".join(command), "\n".join(lines))
-    missing = [p for p in (blend, fbx) if p is not None and not p.is_file()]
+    missing = [p for p in files.values() if not p.is_file()]
     if status or missing:
         raise GentgError("blender_failed", f"Blender {blender.version} failed: {_last_words(lines, status)}",
-                         hint="The log holds all that Blender said. Leave out --blend and --fbx to get the capture alone.")
+                         hint=f"The log holds all that Blender said. Leave out {_OPTIONS} to get the capture alone.")
     report("blender", 1, 1)
+    return _warnings(lines)
+
+
+def _warnings(lines: list[str]) -> list[str]:
+    """What the summary of batch.py notes."""
+    for line in reversed(lines):
+        if line.startswith('{"type": "summary"'):
+            return [str(text) for item in json.loads(line)["items"] for text in item["warnings"]]
+    return []
 
 
 def _version(program: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gentg_blender.core.contract import Capture, EstimateSettings, GentgError, save_capture
+from gentg_blender.core.delivery import FILES, Delivery
 from inference_backend import __version__
 
 from .cache import Cache, key_of
@@ -69,21 +70,23 @@ class Estimator:
     def estimate(
         self, clip: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter, *,
         use_cache: bool = True, sequence_fps: float | None = None, blender: str | None = None,
+        delivery: Delivery = Delivery(),
     ) -> dict[str, Any]:  # fmt: skip
         """One clip; returns the `result` of docs/contract.md. Raises GentgError, writing nothing."""
         settings.check()
         outputs.check(clip)
+        delivery.check(outputs.wanted(*FILES))
         with _about(clip):
-            return self._estimate(clip, outputs, settings, report, use_cache, sequence_fps, blender)
+            return self._estimate(clip, outputs, settings, report, use_cache, sequence_fps, blender, delivery)
 
     def _estimate(
         self, clip: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter,
-        use_cache: bool, sequence_fps: float | None, blender: str | None,
+        use_cache: bool, sequence_fps: float | None, blender: str | None, delivery: Delivery,
     ) -> dict[str, Any]:  # fmt: skip
         from inference_backend.video.probe import probe
 
         found = None
-        if outputs.blend or outputs.fbx:
+        if outputs.wanted(*FILES):
             from .blender import find_blender
 
             found = find_blender(blender)
@@ -94,7 +97,7 @@ class Estimator:
         stages = ["probe", "detect", "clean", "lift", "solve", "write"]
         stages += ["correct"] * (settings.correction > 0) + ["preview"] * bool(outputs.preview or outputs.still)
         report.left.plan(stages + ["blender"] * bool(found), _expected_frames(info, settings))
-        with staged(outputs.wanted("blend", "fbx")) as late:
+        with staged(outputs.wanted(*FILES)) as late:
             with staged(outputs.wanted("capture", "preview", "still")) as early:
                 run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
                 raw = run.detect(source, info)
@@ -106,11 +109,14 @@ class Estimator:
                     from inference_backend.preview import render_preview
 
                     render_preview(source, capture, early.get("preview"), early.get("still"), report)
+            told: list[str] = []
             if found:
                 from .blender import make_scene
 
-                make_scene(found, outputs.capture, clip, late.get("blend"), late.get("fbx"), clip.stem, report)
-        return run.summary(capture, outputs)
+                told = make_scene(found, outputs.capture, clip, late, clip.stem, report, delivery)
+        result = run.summary(capture, outputs)
+        result["warnings"] = [*result["warnings"], *told]
+        return result
 
     def lift_keypoints(
         self, keypoints: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter, *, use_cache: bool = True

@@ -7,21 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from gentg_blender.core.contract import EstimateSettings, GentgError
+from gentg_blender.core.delivery import Delivery
 
 from .estimate import Estimator
 from .outputs import SUFFIXES, Outputs
 from .reporter import Reporter
 
 _OUTPUTS = tuple(SUFFIXES)
+_DELIVERY = tuple(f.name for f in fields(Delivery))
 
 
 def estimate_command(estimator: Estimator, params: dict[str, Any], report: Reporter) -> dict[str, Any]:
     """`estimate` of docs/contract.md. Raises GentgError."""
-    _known(params, "clip", "sequence_fps", "settings", "cache", "blender", *_OUTPUTS)
+    _known(params, "clip", "sequence_fps", "settings", "cache", "blender", *_OUTPUTS, *_DELIVERY)
     return estimator.estimate(
         _path(params, "clip"), _outputs(params), _settings(params), report,
         use_cache=bool(params.get("cache", True)), sequence_fps=_number(params, "sequence_fps"),
-        blender=params.get("blender"),
+        blender=params.get("blender"), delivery=_delivery(params),
     )  # fmt: skip
 
 
@@ -64,6 +66,13 @@ def _number(params: dict[str, Any], name: str) -> float | None:
 def _outputs(params: dict[str, Any]) -> Outputs:
     return Outputs(**{f.name: _path(params, f.name) for f in fields(Outputs)
                       if f.name == "capture" or params.get(f.name) is not None})
+
+
+def _delivery(params: dict[str, Any]) -> Delivery:
+    given = {name: params[name] for name in _DELIVERY if params.get(name) is not None}
+    if not all(isinstance(value, str) and "\0" not in value for value in given.values()):
+        raise GentgError("bad_request", f"{', '.join(_DELIVERY)} must be texts")
+    return Delivery(**given).absolute()
 
 
 def _settings(params: dict[str, Any]) -> EstimateSettings:

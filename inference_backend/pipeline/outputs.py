@@ -8,9 +8,10 @@ import tempfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gentg_blender.core import delivery
 from gentg_blender.core.contract import GentgError, os_error
 
-SUFFIXES = {"capture": ".npz", "preview": ".mp4", "still": ".png", "blend": ".blend", "fbx": ".fbx"}
+SUFFIXES = {"capture": ".npz", "preview": ".mp4", "still": ".png", **delivery.SUFFIXES}
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,9 @@ class Outputs:
     still: Path | None = None
     blend: Path | None = None
     fbx: Path | None = None
+    bvh: Path | None = None
+    glb: Path | None = None
+    usd: Path | None = None
 
     def wanted(self, *names: str) -> dict[str, Path]:
         """Name -> path of those that are wanted, of all or of `names` only."""
