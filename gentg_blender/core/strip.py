@@ -100,6 +100,16 @@ def sequence_start(names: Sequence[str], on_disk: Iterable[str]) -> int:
     return parts[0][1] - min(present, default=parts[0][1])
 
 
+def sequence_range(name: str, on_disk: Iterable[str]) -> tuple[int, int]:
+    """Lowest number and how many numbers there are of the sequence that the picture `name` belongs to."""
+    own = _split(name)
+    if own is None:
+        raise GentgError("bad_request", "The picture's name has no number.", file=name,
+                         hint="Use a sequence named like shot_0001.png, shot_0002.png.")
+    present = [own[1], *(p[1] for p in map(_split, on_disk) if p is not None and p[0] == own[0])]
+    return min(present), max(present) - min(present) + 1
+
+
 def _split(name: str) -> tuple[tuple[str, str], int] | None:
     """'shot_0012.png' -> (('shot_', '.png'), 12); None without a number before the suffix."""
     stem, dot, suffix = name.rpartition(".")

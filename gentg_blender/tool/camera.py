@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ..core.contract import Capture, GentgError
+from ..core.strip import sequence_range
 from ..core.timing import TimeMap
 from .action import write_curve
 from .compat import new_channels, use_action
@@ -108,21 +110,24 @@ def build_camera(
 
 
 def add_background(
-    camera: bpy.types.Object, video: Path, fps: float, time_map: TimeMap, first: int, last: int, made: Transaction
-) -> None:
+    camera: bpy.types.Object, clip: Path, sequence: bool, fps: float, time_map: TimeMap, first: int, last: int,
+    made: Transaction,
+) -> None:  # fmt: skip
     """Put the clip behind the scene, in step with the keys, for scene frames `first` to `last`.
 
-    `fps` is the clip's own rate. Blender shows one video frame per scene frame; at any other
-    rate, speed or retiming the image's frame offset is animated, so that scene frame f shows
-    the video frame nearest to `time_map.to_time(f)`.
+    `clip` is a video or, for a `sequence`, one of its numbered pictures; `fps` is its own rate.
+    Blender shows one picture per scene frame; at any other rate, speed or retiming the image's frame
+    offset is animated, so that scene frame f shows the picture nearest to `time_map.to_time(f)`.
     Raises GentgError("no_such_file" or "not_a_video").
     """
-    image, new = load_movie(video)
+    image, new = load_clip(clip, sequence)
     if new:
         made.own(image)
+    # Blender counts a video's frames from 1, and a sequence's by the numbers in the files' names
+    lowest, count = sequence_range(clip.name, os.listdir(clip.parent)) if sequence else (1, max(1, image.frame_duration))
     frames = np.arange(first, last + 1)
-    shown = np.floor(time_map.to_time(frames) * fps + 0.5) + 1  # 1 is the video's first frame
-    offset = (np.clip(shown, 1, max(1, image.frame_duration)) - (frames - first + 1)).astype(int)
+    shown = np.floor(time_map.to_time(frames) * fps + 0.5) + lowest
+    offset = (np.clip(shown, lowest, lowest + count - 1) - (frames - first + 1)).astype(int)
 
     background = camera.data.background_images.new()
     background.image = image
@@ -144,26 +149,28 @@ def add_background(
         use_action(camera.data, action)
 
 
-def load_movie(video: Path) -> tuple[bpy.types.Image, bool]:
+def load_clip(video: Path, sequence: bool) -> tuple[bpy.types.Image, bool]:
     """The clip as Blender's image, and whether it had to be loaded, which reads its first frame.
 
     Raises GentgError("no_such_file" or "not_a_video").
     """
-    video = Path(video)
+    video, source = Path(video), "SEQUENCE" if sequence else "MOVIE"
     if not video.is_file():
         raise GentgError("no_such_file", "The clip is not there any more.", file=video,
                          hint="Import without the clip behind the camera, or move the clip back.")
     resolved = video.resolve()
     for image in bpy.data.images:
-        if image.source == "MOVIE" and Path(bpy.path.abspath(image.filepath, library=image.library)).resolve() == resolved:
+        if image.source == source and Path(bpy.path.abspath(image.filepath, library=image.library)).resolve() == resolved:
             return image, False
     try:
         image = bpy.data.images.load(str(resolved), check_existing=False)
     except RuntimeError as error:
         raise GentgError("not_a_video", "Blender cannot read the clip.", file=video,
                          hint="Import without the clip behind the camera.") from error
-    if image.source != "MOVIE" or 0 in image.size:  # a size of 0 is how it says that it could not read
+    # a size of 0 is how it says that it could not read
+    if 0 in image.size or image.source != ("FILE" if sequence else "MOVIE"):
         bpy.data.images.remove(image)
         raise GentgError("not_a_video", "Blender cannot read the clip as a video.", file=video,
                          hint="Import without the clip behind the camera.")
+    image.source = source  # not before its size was asked for: Blender would look for picture 1
     return image, True

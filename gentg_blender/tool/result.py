@@ -11,11 +11,11 @@ from typing import Any, Literal
 import bpy
 import numpy as np
 
-from ..core.contract import Capture
+from ..core.contract import Capture, GentgError
 from ..core.timing import KeyPlan, Keys, TimeMap, fps_and_base, plan_keys, scene_rate
 from .action import Channel, add_properties, confidence_channels, contact_channels, pose_channels
 from .armature import build_armature
-from .camera import add_background, build_camera, load_movie, match_resolution
+from .camera import add_background, build_camera, load_clip, match_resolution
 from .colors import show_confidence
 from .compat import use_action
 from .draft import DraftAction
@@ -40,7 +40,8 @@ class ImportSettings:
     show_confidence: bool = True  # colour the bones by it, see tool.colors
     markers: bool = True  # mark where the person was not seen
     camera: bool = True
-    video: str | os.PathLike | None = None  # clip to show behind the camera
+    video: str | os.PathLike | None = None  # clip to show behind the camera ...
+    sequence: bool = False  # ... of which this is one picture of many, numbered ones
     capture_file: str | os.PathLike | None = None  # noted on the armature
     set_rate: bool = False  # scene takes the clip's frame rate ...
     set_resolution: bool = False  # ... its size ...
@@ -77,6 +78,14 @@ def import_capture(context: bpy.types.Context, capture: Capture, settings: Impor
     return result
 
 
+def check_scene(scene: bpy.types.Scene) -> None:
+    """Raises GentgError("bad_request") for a scene that nothing can be added to."""
+    if not scene.is_editable:
+        raise GentgError("bad_request", f"The scene {scene.name} is linked from another file, so nothing can be added to it.",
+                         file=scene.library.filepath if scene.library else None,
+                         hint="Switch the window to a scene of this file and estimate the clip from the 3D View's panel.")  # fmt: skip
+
+
 class CaptureImport:
     """`import_capture` in steps of a few milliseconds, between which Blender can go on.
 
@@ -106,6 +115,7 @@ class CaptureImport:
         """Do the next bit in `context.scene`, which must be the same every time; the result after the last."""
         self.steps += 1
         try:
+            check_scene(context.scene)
             rate = self._rate_in(context.scene)
             if self._work is None or self._rate != rate or not all(d.intact() for d in self._drafts):
                 self.discard()
@@ -140,7 +150,7 @@ class CaptureImport:
     def _write(self) -> Iterator[None]:
         c, s = self.capture, self.settings
         if s.camera and s.video is not None:
-            image, new = load_movie(Path(s.video))
+            image, new = load_clip(Path(s.video), s.sequence)
             self._image = image.session_uid if new else None
             yield
         self._time_map = s.time_map or TimeMap.linear(self._rate, s.start_frame, float(c.timestamps[0]))
@@ -214,8 +224,9 @@ class CaptureImport:
 
     def _add_camera(self, scene, name: str, collection, first: int, last: int, made: Transaction) -> bpy.types.Object:
         camera = build_camera(scene, self.capture, f"{name} camera", collection, made)
-        if self.settings.video is not None:
-            add_background(camera, Path(self.settings.video), float(self.capture.fps), self._time_map, first, last, made)
+        s = self.settings
+        if s.video is not None:
+            add_background(camera, Path(s.video), s.sequence, float(self.capture.fps), self._time_map, first, last, made)
         if scene.camera is None:
             made.set(scene, "camera", camera, "camera")
         return camera

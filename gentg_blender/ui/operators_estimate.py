@@ -13,7 +13,7 @@ from ..core.strip import StripSpan
 from ..core.timing import TimeMap, scene_rate
 from ..job.jobs import Job
 from ..tool import strips
-from ..tool.result import ImportSettings
+from ..tool.result import ImportSettings, check_scene
 from . import backend
 from .arrivals import JobContext
 from .operators_backend import report_error
@@ -117,7 +117,7 @@ def _strip_job(context: bpy.types.Context, scene: bpy.types.Scene, strip: strips
     if strip.image_sequence:
         params["sequence_fps"] = scene_rate(scene.render.fps, scene.render.fps_base)
     time_map, warnings = _in_scene(span, scene, context.scene)
-    return _job(context, Path(strip.name).stem or strip.clip.stem, params, time_map, not strip.image_sequence, (*strip.warnings, *warnings))
+    return _job(context, Path(strip.name).stem or strip.clip.stem, params, time_map, (*strip.warnings, *warnings))
 
 
 def _in_scene(span: StripSpan, strip_scene: bpy.types.Scene, scene: bpy.types.Scene) -> tuple[TimeMap, tuple[str, ...]]:
@@ -138,16 +138,18 @@ def _file_job(context: bpy.types.Context, clip: Path, settings: dict) -> Job:
     """The whole clip, from the chosen first frame on, at the scene's own rate."""
     if not clip.is_file():
         raise GentgError("no_such_file", "The clip is not there.", file=clip, hint="Choose a video under Clip.")
-    return _job(context, clip.stem, {"clip": os.fspath(clip), "settings": settings}, None, True, ())
+    return _job(context, clip.stem, {"clip": os.fspath(clip), "settings": settings}, None, ())
 
 
-def _job(context, title: str, params: dict, time_map: TimeMap | None, has_video: bool, warnings: tuple[str, ...]) -> Job:
+def _job(context, title: str, params: dict, time_map: TimeMap | None, warnings: tuple[str, ...]) -> Job:
+    check_scene(context.scene)
     s = context.scene.gentg
     scratch = scratch_folder()
     params["capture"] = os.fspath(scratch / "capture.npz")
     settings = ImportSettings(
         name=title, start_frame=s.start_frame, time_map=time_map, existing=s.existing.lower(), before=s.before,
-        markers=s.markers, camera=s.add_camera, video=params["clip"] if s.show_clip and s.add_camera and has_video else None,
+        markers=s.markers, camera=s.add_camera, video=params["clip"] if s.show_clip and s.add_camera else None,
+        sequence="sequence_fps" in params,
     )  # fmt: skip
     return Job(title, "estimate", params, scratch, JobContext(context.scene.name, settings, warnings))
 

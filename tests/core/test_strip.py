@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from gentg_blender.core.contract import GentgError
-from gentg_blender.core.strip import RetimingKey, StripTiming, _arc, sequence_start, strip_span
+from gentg_blender.core.strip import (
+    RetimingKey,
+    StripTiming,
+    _arc,
+    sequence_range,
+    sequence_start,
+    strip_span,
+)
 
 
 def test_a_plain_strip_with_trims():
@@ -57,3 +64,11 @@ def test_sequence_start():
     for names in (["a_0001.png", "a_0003.png"], ["one.png", "two.png"], ["a_1.png", "b_2.png"]):
         with pytest.raises(GentgError, match="numbered"):
             sequence_start(names, disk)
+
+
+def test_range_of_a_sequence_counts_its_own_pictures_only():
+    on_disk = ["a_0012.png", "a_0007.png", "a_0009.jpg", "b_0001.png", "notes.txt", "a_0010.png"]
+    assert sequence_range("a_0010.png", on_disk) == (7, 6)
+    assert sequence_range("a_0003.png", []) == (3, 1)
+    with pytest.raises(GentgError, match="no number"):
+        sequence_range("picture.png", on_disk)
