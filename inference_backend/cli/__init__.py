@@ -16,6 +16,7 @@ from inference_backend import __version__
 COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("estimate", "video in, animation out: capture file, .blend, .fbx, preview"),
     "lift": ("lift", "2D keypoints in, capture file out"),
+    "live": ("live", "a camera or a clip lifted while it runs, frame by frame"),
     "doctor": ("doctor", "what is installed, what is wrong, and how to mend it"),
     "benchmark": ("benchmark", "time and memory of every stage on this machine"),
     "train": ("train", "train TGT, GPC or a baseline on motion capture"),
