@@ -57,8 +57,8 @@ class RetargetSettings:
     scale: float | None = None  # of the path; None: the ratio of leg lengths
     feet: bool = True  # hold planted feet in place
     blend: float = 0.15  # seconds in which a foot eases into and out of its place
-    reach_hands: bool = False  # wrists go where the actor's were, with the target's own arms
-    reach_feet: bool = False
+    reach_hands: float = 0.0  # 0: arms point as the actor's do; 1: wrists are where the actor's were
+    reach_feet: float = 0.0  # the same for legs and ankles
     controls: Literal["FK", "IK"] = "FK"  # which are in use afterwards; both are keyed
     mirror: bool = False  # what the actor's left did the rig's right does
     allow_metarig: bool = False

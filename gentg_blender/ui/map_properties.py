@@ -65,7 +65,20 @@ class GentgRetargetSettings(bpy.types.PropertyGroup):
         name="Ease", default=0.15, min=0.0, max=1.0, unit="TIME_ABSOLUTE",
         description="Seconds in which a foot eases into and out of its place",
     )  # fmt: skip
-    reach_hands: BoolProperty(name="Reach Hands", description="Bring the hands to where the actor's were, whatever the arm length")
+    match: EnumProperty(
+        name="Match", default="DIRECTIONS",
+        items=(
+            ("DIRECTIONS", "Directions", "Limbs point as the actor's do. Hands and feet end where the rig's own lengths take them"),
+            ("REACH", "Reach", "Hands and feet come to where the actor's were, scaled with the body; elbows and knees bend to suit"),
+        ),
+        description="What is kept where the rig's proportions differ from the actor's",
+    )  # fmt: skip
+    reach: FloatProperty(
+        name="Reach", default=1.0, min=0.0, max=1.0, subtype="FACTOR",
+        description="How far hands and feet come to the actor's places: 0 keeps the limbs' directions",
+    )  # fmt: skip
+    reach_hands: BoolProperty(name="Hands", default=True, description="Let the hands reach where the actor's did")
+    reach_feet: BoolProperty(name="Feet", default=True, description="Let the feet reach where the actor's did")
     controls: EnumProperty(
         name="Controls", default="FK", items=(("FK", "FK", "FK controls are in use afterwards"), ("IK", "IK", "IK controls are in use afterwards")),
         description="Which of the rig's controls are in use afterwards; both are keyed",

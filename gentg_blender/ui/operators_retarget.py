@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import EnumProperty, FloatProperty, StringProperty
 
 from ..core.contract import GentgError
 from ..core.retarget import Mapping
@@ -100,6 +100,11 @@ class GENTG_OT_retarget(bpy.types.Operator):
         items=(("NEW", "Retarget", "Retarget the whole motion"), ("AGAIN", "Plant Feet Again", "Plant the feet anew after contacts were edited")),
         description="What is solved", options={"SKIP_SAVE"},
     )  # fmt: skip
+    match: EnumProperty(
+        items=(("DIRECTIONS", "Directions", "Limbs point as the actor's do"), ("REACH", "Reach", "Hands and feet come to where the actor's were")),
+        description="What is kept where proportions differ; left out, the panel's choice", options={"SKIP_SAVE"},
+    )  # fmt: skip
+    reach: FloatProperty(default=1.0, min=0.0, max=1.0, description="How far, from 0 to 1; left out, the panel's", options={"SKIP_SAVE"})
 
     @classmethod
     def description(cls, _context, properties) -> str:
@@ -109,6 +114,9 @@ class GENTG_OT_retarget(bpy.types.Operator):
 
     def execute(self, context):
         s = context.scene.gentg_retarget
+        for name in ("match", "reach"):
+            if not self.properties.is_property_set(name):
+                setattr(self, name, getattr(s, name))
         try:
             if self.feet == "AGAIN":
                 target = s.target if not self.target else bpy.data.objects.get(self.target)
@@ -117,7 +125,11 @@ class GENTG_OT_retarget(bpy.types.Operator):
                 done = resolve_feet(context, target)
             else:
                 source, target = _pair(context, self.source, self.target)
-                settings = RetargetSettings(root_motion=s.root_motion, feet=s.feet, blend=s.blend, reach_hands=s.reach_hands, controls=s.controls)
+                reach = self.reach if self.match == "REACH" else 0.0
+                settings = RetargetSettings(
+                    root_motion=s.root_motion, feet=s.feet, blend=s.blend, controls=s.controls,
+                    reach_hands=reach * s.reach_hands, reach_feet=reach * s.reach_feet,
+                )  # fmt: skip
                 done = retarget_to_rig(context, source, target, read(s.map) if target == s.target else None, settings)
         except GentgError as error:
             return report_error(self, error)

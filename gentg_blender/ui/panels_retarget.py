@@ -42,7 +42,12 @@ class GENTG_PT_retarget(_Sidebar, bpy.types.Panel):
         column.prop(s, "feet")
         if s.feet:
             column.prop(s, "blend")
-        column.prop(s, "reach_hands")
+        column.prop(s, "match")
+        if s.match == "REACH":
+            column.prop(s, "reach")
+            row = column.row(heading="For")
+            row.prop(s, "reach_hands", toggle=True)
+            row.prop(s, "reach_feet", toggle=True)
         row = layout.row()
         row.scale_y = 1.5
         row.enabled = source is not None and source != s.target

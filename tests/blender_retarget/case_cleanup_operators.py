@@ -111,3 +111,24 @@ def test_contacts_are_marked_and_locked():
         assert moved(feet(walk), stance) < 0.005
         shift_keys(walk, 2)
         assert ops.relock_feet() == {"FINISHED"}
+
+
+def test_retarget_matches_directions_or_reach():
+    walk, _ = source()
+    with registered() as ops:
+        target = build(make_rig("mixamo", 1.3, 0.5, 3)[0])
+        settings = bpy.context.scene.gentg_retarget
+        settings.target, settings.feet = target, False
+        bpy.context.view_layer.objects.active = walk
+
+        def wrist(**keywords):
+            ops.retarget(source=walk.name, **keywords)
+            return read_back(target, ["LeftHand"], FRAMES)
+
+        plain, half, full = (wrist(**k) for k in ({}, {"match": "REACH", "reach": 0.5}, {"match": "REACH"}))
+        assert np.linalg.norm(full - plain, axis=-1).max() > 0.005
+        assert np.abs(half - 0.5 * (plain + full)).max() < 0.003
+        settings.match, settings.reach = "REACH", 0.5  # the panel's choice, where no keyword says otherwise
+        assert np.abs(wrist() - half).max() < 1e-4
+        settings.reach_hands = False
+        assert np.abs(wrist() - plain).max() < 1e-4
