@@ -40,7 +40,7 @@ ERROR_CODES = (
     "internal",  # a bug of ours: the log has the traceback
 )
 
-STAGES = ("probe", "detect", "clean", "lift", "correct", "solve", "write", "preview", "blender")
+STAGES = ("probe", "people", "detect", "camera", "clean", "lift", "correct", "solve", "write", "preview", "blender")
 
 
 class GentgError(Exception):
@@ -260,6 +260,35 @@ def os_error(error: OSError, path: str | os.PathLike) -> GentgError:
 
 # --------------------------------------------------------------------------- settings
 
+PROMINENT = "prominent"  # EstimateSettings.person: whoever is large and sure for longest
+
+
+@dataclass(frozen=True)
+class PersonSeed:
+    """One person of a clip, named by where he or she is at one time: needs no state on either side."""
+
+    time: float  # seconds in the video
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 pixels of the upright, unscaled picture
+
+    @classmethod
+    def from_dict(cls, values: Any) -> PersonSeed:
+        """From `{"time": s, "box": [x0, y0, x1, y1]}`. Raises GentgError("bad_request")."""
+        try:
+            if set(values) != {"time", "box"}:
+                raise ValueError
+            seed = cls(float(values["time"]), tuple(float(v) for v in values["box"]))
+            x0, y0, x1, y1 = seed.box
+            if not (np.isfinite([seed.time, *seed.box]).all() and seed.time >= 0 and x0 < x1 and y0 < y1):
+                raise ValueError
+        except (TypeError, ValueError) as error:
+            raise GentgError("bad_request", f"no person can be meant by {values!r}", hint=
+                             f"The person is '{PROMINENT}', or a time in seconds and a box in pixels as 'gentg people' "
+                             "lists them.") from error
+        return seed
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"time": self.time, "box": list(self.box)}
+
 
 @dataclass
 class EstimateSettings:
@@ -277,6 +306,7 @@ class EstimateSettings:
     device: str = "auto"  # auto | cpu | cuda | mps
     runtime: str = "torch"  # torch | onnx
     detector: str = "mediapipe"  # or a path to an RTMPose model folder
+    person: str | dict[str, Any] = PROMINENT  # or a PersonSeed as a dict: the command "people" lists them
     quality: str = "balanced"  # fast | balanced | best
     # Amount of GPC's correction, 0..1. Off until its weights beat a plain low-pass on hidden limbs.
     correction: float = 0.0
@@ -297,6 +327,11 @@ class EstimateSettings:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def chosen_person(self) -> PersonSeed | None:
+        """Who is meant; None for the most prominent person. Raises GentgError("bad_request")."""
+        return None if self.person == PROMINENT else PersonSeed.from_dict(self.person)
+
     def check(self) -> None:
         """Raises GentgError("bad_request") for values out of range."""
         def need(ok: bool, why: str) -> None:
@@ -314,3 +349,9 @@ class EstimateSettings:
         need(self.fov is None or self.focal_px is None, "give the field of view or the focal length, not both")
         need(self.start is None or self.start >= 0, "the start lies before the video")
         need(self.end is None or self.end > (self.start or 0.0), "the end must come after the start")
+        person = self.chosen_person
+        need(
+            person is None or (self.start or 0.0) <= person.time < (np.inf if self.end is None else self.end),
+            "the chosen person was picked at a time that lies outside the chosen part of the clip: "
+            "look for people again",
+        )

@@ -7,7 +7,9 @@ from typing import Any
 
 STAGE_TEXT = {
     "probe": "Opening the clip",
+    "people": "Looking for people",
     "detect": "Finding the person",
+    "camera": "Following the camera",
     "clean": "Cleaning the track",
     "lift": "Lifting to 3D",
     "correct": "Correcting",
@@ -16,7 +18,7 @@ STAGE_TEXT = {
     "preview": "Rendering the preview",
     "blender": "Writing the Blender file",
 }
-_COUNTS_FRAMES = ("detect", "clean", "lift", "correct", "solve", "preview")
+_COUNTS_FRAMES = ("detect", "camera", "clean", "lift", "correct", "solve", "preview")
 
 
 @dataclass

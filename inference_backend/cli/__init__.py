@@ -15,6 +15,7 @@ from inference_backend import __version__
 # name -> (module, one line for `gentg --help`), in the order of the help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "estimate": ("estimate", "video in, animation out: capture file, .blend, .fbx, preview"),
+    "people": ("people", "who is in a clip, to choose one for 'estimate --person'"),
     "lift": ("lift", "2D keypoints in, capture file out"),
     "live": ("live", "a camera or a clip lifted while it runs, frame by frame"),
     "doctor": ("doctor", "what is installed, what is wrong, and how to mend it"),

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gentg_blender.core.contract import GentgError
 from gentg_blender.core.delivery import FILES, Delivery, add_delivery
@@ -16,12 +16,16 @@ from .exits import exit_code
 from .settings import add_settings, settings_from
 from .terminal import Terminal, with_terminal
 
+if TYPE_CHECKING:
+    from inference_backend.pipeline.estimate import Estimator
+
 HELP = """\
 Find the person in a video, lift the pose to 3D, make limbs rigid and feet planted, and write the animation.
 
   gentg estimate walk.mp4                               walk.npz, the capture file, in this folder
   gentg estimate walk.mp4 -o out --blend --fbx          also out/walk.blend and out/walk.fbx
   gentg estimate walk.mp4 --preview --still             the skeleton drawn over the person
+  gentg estimate duel.mp4 --person 2                    the second of the people that 'gentg people duel.mp4' lists
   gentg estimate takes/ -o out --fbx --json             all clips of a folder, a summary for programs
   gentg estimate walk.mp4 --retarget hero.blend:rig --fbx --export-preset unreal
                                                         on your own character, for Unreal
@@ -74,6 +78,8 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         try:
             if args.focal_mm is not None:
                 params["settings"]["focal_px"] = _focal_px(clip, args)
+            if args.person is not None:
+                params["settings"]["person"] = _person(estimator, params, args.person, clip, terminal)
             with terminal.progress(clip.name) as listener:
                 result = estimate_command(estimator, params, Reporter(listener, terminal.cancelled))
             _tell(terminal, clip, result, time.monotonic() - began)
@@ -115,6 +121,7 @@ def _params(args: argparse.Namespace, clip: Path, several: bool) -> dict[str, An
     from inference_backend.pipeline.outputs import SUFFIXES
 
     stem = clip.stem.rstrip("#_.- ") or clip.stem
+    stem += f"_person{args.person}" if args.person is not None else ""
     params: dict[str, Any] = {
         "clip": str(clip), "capture": str(args.out / f"{stem}.npz"), "settings": settings_from(args),
         "cache": not args.no_cache, "sequence_fps": args.sequence_fps, "blender": args.blender,
@@ -152,6 +159,22 @@ def _focal_px(clip: Path, args: argparse.Namespace) -> float:
     from inference_backend.video.probe import probe
 
     return focal_px_from_mm(args.focal_mm, probe(open_source(clip, args.sequence_fps)).size)
+
+
+def _person(
+    estimator: Estimator, params: dict[str, Any], number: int, clip: Path, terminal: Terminal
+) -> dict[str, Any]:
+    """The person of this number as the setting names them. Raises GentgError."""
+    from inference_backend.pipeline.jobs import people_command
+    from inference_backend.pipeline.reporter import Reporter
+
+    wanted = {name: params[name] for name in ("clip", "sequence_fps", "settings", "cache")}
+    with terminal.progress(clip.name) as listener:
+        people = people_command(estimator, wanted, Reporter(listener, terminal.cancelled))["people"]
+    if not 1 <= number <= len(people):
+        raise GentgError("no_person", f"There is no person {number}: {len(people)} found in the clip.", file=clip,
+                         hint=f"See who is who with: gentg people {clip} -o DIR")  # fmt: skip
+    return people[number - 1]["seed"]
 
 
 def _tell(terminal: Terminal, clip: Path, result: dict[str, Any], seconds: float) -> None:

@@ -15,9 +15,8 @@ def add_settings(parser: argparse.ArgumentParser, video: bool = True) -> None:
     """`video` False leaves out what only a clip has."""
     what = parser.add_argument_group("what to estimate")
     if video:
-        what.add_argument("--start", type=float, metavar="S", help="begin at this second of the video")
-        what.add_argument("--end", type=float, metavar="S", help="end at this second")
-        what.add_argument("--detector", default=_DEFAULT.detector, metavar="NAME", help="mediapipe (default), or the folder of an RTMPose model")
+        add_clip_settings(what)
+        what.add_argument("--person", type=int, metavar="N", help="follow this person, as 'gentg people' numbers them (default: the most prominent)")
     what.add_argument("--height", type=float, metavar="M", help="the person's standing height in metres (default: estimated)")
     lens = what.add_mutually_exclusive_group()
     lens.add_argument("--focal-mm", type=float, metavar="MM", help="lens in mm on a 36 mm sensor across the longer side, as in Blender's camera")
@@ -31,10 +30,17 @@ def add_settings(parser: argparse.ArgumentParser, video: bool = True) -> None:
     what.add_argument("--runtime", choices=("torch", "onnx"), default=_DEFAULT.runtime, help="what runs them (default: %(default)s)")
 
 
+def add_clip_settings(group: argparse._ArgumentGroup) -> None:
+    """Which part of a clip, and what finds people in it."""
+    group.add_argument("--start", type=float, metavar="S", help="begin at this second of the video")
+    group.add_argument("--end", type=float, metavar="S", help="end at this second")
+    group.add_argument("--detector", default=_DEFAULT.detector, metavar="NAME", help="mediapipe (default), or the folder of an RTMPose model")
+
+
 def settings_from(args: argparse.Namespace) -> dict[str, Any]:
-    """Values for `EstimateSettings.from_dict`; `--focal-mm` needs the picture's size and is left to the caller."""
+    """Values for `EstimateSettings.from_dict`; `--focal-mm` and `--person` need the clip and are left to the caller."""
     names = ("start", "end", "detector", "height", "quality", "correction", "smoothing", "foot_lock", "seed", "device", "runtime")
     values = {name: getattr(args, name) for name in names if hasattr(args, name)}
-    if args.fov is not None:
+    if getattr(args, "fov", None) is not None:
         values["fov"] = math.radians(args.fov)
     return values

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from gentg_blender.core.contract import GentgError
+from gentg_blender.core.contract import GentgError, PersonSeed
 from gentg_blender.core.skeleton import NUM_JOINTS
 from inference_backend.video.decode import decode
 from inference_backend.video.index import PacketIndex, scan
@@ -20,7 +20,8 @@ from inference_backend.video.probe import VideoInfo, probe
 from inference_backend.video.sequence import ImageSequence
 
 from .appearance import describe
-from .detector import Detection, Detector
+from .detector import Detection, Detector, SeesOthers
+from .footage import FootageMeter, Look, summarise
 from .layouts import to_canonical
 from .track import KeypointTrack
 from .tracking import TrackingConfig, follow_person
@@ -33,6 +34,9 @@ _SHORT = 4.0  # seconds; shorter clips are one segment
 _SEGMENT = 20.0  # seconds of clip that one detector works through at most
 _WARM_UP = 0.5  # seconds before a segment in which a detector that follows finds its person
 _LOOK = 0.1  # seconds between looks at what a person wears: enough for an average, nearly free
+_MEASURE = 1.5  # seconds between looks at the footage itself, but ...
+_MEASURES = (4, 40)  # ... about as many as this at least, and at most
+_OTHERS = 8.0  # seconds between looks for other people, which cost ten times as much
 _POLL = 0.1  # seconds between progress reports
 
 
@@ -46,8 +50,11 @@ def detect_video(
     warn: Callable[[str], None] = _log.warning,
     workers: int | None = None,
     tracking: TrackingConfig = TrackingConfig(),
+    person: PersonSeed | None = None,
 ) -> KeypointTrack:
-    """Find the most prominent person in every frame shown at start <= time < end (seconds).
+    """Find one person, by default the most prominent, in every frame shown at start <= time < end (seconds).
+
+    To follow a chosen `person` among others the detector must find all of them.
 
     The clip is cut into segments at places that depend on the clip alone, so that the result does
     not depend on the number of `workers` (threads; by default one per core, at most 4). `report`
@@ -60,12 +67,14 @@ def detect_video(
     segments = plan_segments(start or 0.0, last, detector.follows, index)
     segments[0].begin, segments[-1].end = start, end  # the file's own limits, where none is given
     total = max(1, round((last - (start or 0.0)) * info.fps))
-    job = _Job(source, detector, index, segments, warn)
+    length = last - (start or 0.0)
+    measure = max(min(_MEASURE, length / _MEASURES[0]), length / _MEASURES[1])
+    job = _Job(source, detector, index, segments, warn, measure)
     job.run(
         min(len(segments), workers or min(os.cpu_count() or 1, 4)),
         lambda done: report("detect", min(done, total), total),
     )
-    return _assemble(segments, info, detector, tracking)
+    return _assemble(segments, info, detector, tracking, person)
 
 
 @dataclass
@@ -78,6 +87,7 @@ class Segment:
     frames: list[int] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     found: list[list[Detection]] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)  # at the footage itself
 
 
 def plan_segments(start: float, end: float, follows: bool, index: PacketIndex | None) -> list[Segment]:
@@ -107,8 +117,11 @@ def _index(source: str | os.PathLike, info: VideoInfo) -> PacketIndex | None:
 class _Job:
     """Worker threads that take segments in turn; the first error stops all of them."""
 
-    def __init__(self, source, detector: Detector, index: PacketIndex | None, segments: list[Segment], warn):
+    def __init__(
+        self, source, detector: Detector, index: PacketIndex | None, segments: list[Segment], warn, measure: float
+    ):
         self._source, self._detector, self._index, self._warn = source, detector, index, warn
+        self._measure = measure  # seconds between looks at the footage
         self._waiting = list(reversed(segments))
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._done, self._error, self._said = 0, None, set()
@@ -151,6 +164,8 @@ class _Job:
         start = segment.warm_up if segment.begin is not None else None
         detector = self._detector.spawn()
         next_look = -math.inf
+        others = detector.others if isinstance(detector, SeesOthers) else None
+        meter = FootageMeter(self._measure, detector.layout, others, max(_OTHERS, 4 * self._measure))
         try:
             frames = decode(
                 self._source,
@@ -167,6 +182,7 @@ class _Job:
                     found = detector.detect(frame.image)
                     if segment.begin is not None and frame.time < segment.begin - 1e-6:
                         continue  # the person is only being found again
+                    meter.see(frame.time, frame.image, found)
                     height, width = frame.image.shape[:2]
                     segment.frames.append(frame.index)
                     segment.times.append(frame.time)
@@ -177,6 +193,7 @@ class _Job:
                     segment.found.append([_relative(d, width, height) for d in found])
                     with self._lock:
                         self._done += 1
+            segment.looks = meter.looks
         finally:
             detector.close()
 
@@ -192,7 +209,7 @@ def _relative(detection: Detection, width: int, height: int) -> Detection:
 
 
 def _assemble(
-    segments: list[Segment], info: VideoInfo, detector: Detector, tracking: TrackingConfig
+    segments: list[Segment], info: VideoInfo, detector: Detector, tracking: TrackingConfig, person: PersonSeed | None
 ) -> KeypointTrack:
     frames = np.array([f for s in segments for f in s.frames], dtype=np.int64)
     times = np.array([t for s in segments for t in s.times], dtype=float)
@@ -202,7 +219,9 @@ def _assemble(
         for s in segments
         for people in s.found
     ]
-    chosen = follow_person(times, found, detector.layout, tracking)
+    if person is not None and not any(found):
+        person = None  # nobody at all: said below
+    chosen = follow_person(times, found, detector.layout, tracking, person)
     seen = chosen >= 0
     if not seen.any():
         raise GentgError(
@@ -223,6 +242,7 @@ def _assemble(
     track = KeypointTrack(
         keypoints=keypoints, layout=detector.layout, timestamps=times, frames=frames, seen=seen,
         image_size=info.size, fps=info.fps, world=world if has_world else None,
+        footage=summarise([look for s in segments for look in s.looks]),
     )  # fmt: skip
     track.check(info.path)
     return track

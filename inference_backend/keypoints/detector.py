@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,14 @@ class Detector(Protocol):
 
     def close(self) -> None:
         """Free the models; safe to call twice."""
+
+
+@runtime_checkable
+class SeesOthers(Protocol):
+    """A detector that can tell whether a picture shows others than the person it follows."""
+
+    def others(self, image: np.ndarray, found: list[Detection]) -> bool:
+        """Whether an (H, W, 3) uint8 RGB picture in which these were `found` shows more people than one."""
 
 
 def box_of(keypoints: np.ndarray, least: float = 0.1) -> np.ndarray:

@@ -193,6 +193,10 @@ class RtmPose:
         people = self._people(image)[: self._most]
         return [Detection(self._pose(image, p[:4]), float(p[4]), p[:4].copy()) for p in people]
 
+    def others(self, image: np.ndarray, found: list[Detection]) -> bool:
+        """Whether there are more people than one: `found` are all."""
+        return len(found) > 1
+
     def spawn(self) -> RtmPose:
         return RtmPose(*self._paths, most=self._most, threads=self._threads)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +36,7 @@ class KeypointTrack:
     fps: float  # average rate, for people; time is `timestamps`
     world: np.ndarray | None = None  # (T, 35, 3) the detector's own 3D, metres, hip-centred, camera axes; NaN = none
     camera: np.ndarray | None = None  # (3, 3) intrinsic matrix K in pixels, if it is known
+    footage: dict[str, Any] | None = None  # footage.summarise, for the filming check; JSON values
 
     def __len__(self) -> int:
         return len(self.timestamps)
@@ -71,6 +74,8 @@ def save_track(path: str | os.PathLike, track: KeypointTrack) -> None:
         arrays["world"] = track.world.astype(np.float32)
     if track.camera is not None:
         arrays["K"] = track.camera
+    if track.footage is not None:
+        arrays["footage"] = np.array(json.dumps(track.footage))
     with atomic_file(path) as temporary, open(temporary, "wb") as stream:
         np.savez_compressed(stream, **arrays)
 
@@ -84,6 +89,7 @@ def load_track(path: str | os.PathLike) -> KeypointTrack:
             keypoints=z["keypoints"].astype(float), layout=str(z["layout"]), timestamps=z["timestamps"],
             frames=z["frames"], seen=z["seen"].astype(bool), image_size=_size(z["image_size"], path),
             fps=float(z["fps"]), world=z["world"].astype(float) if "world" in z else None, camera=z.get("K"),
+            footage=json.loads(str(z["footage"])) if "footage" in z else None,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise _bad(f"an array is missing or of a wrong kind: {error}", path) from error

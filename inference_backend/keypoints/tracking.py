@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from gentg_blender.core.contract import GentgError, PersonSeed
 from gentg_blender.core.skeleton import JOINT_INDEX, JOINT_MIRROR
 
 from .appearance import average, distance
@@ -40,6 +41,8 @@ class TrackingConfig:
     alike: float = 4.5  # at most, to join a person who was out of sight longer than `max_gap`
     certain: float = 3.0  # at most, after a shorter time, when it takes a cut to explain the jump
     ahead: float = 1.5  # by which the chosen person must match better than anybody else
+    seed_time: float = 0.5  # seconds around a person's seed in which he or she must be found ...
+    seed_overlap: float = 0.3  # ... with a box that shares this much with the seed's, intersection over union
 
 
 @dataclass
@@ -91,11 +94,13 @@ def follow_person(
     detections: list[list[Detection]],
     layout: str,
     config: TrackingConfig = TrackingConfig(),
+    person: PersonSeed | None = None,
 ) -> np.ndarray:
-    """Choose the most prominent person and every stretch in which that person is certainly seen.
+    """Choose one person and every stretch in which that person is certainly seen.
 
-    `times` (T,) seconds, `detections` those of each frame. Returns (T,) the index of the chosen
-    detection in each frame, -1 where the person was not seen. All -1 if nobody was found.
+    `times` (T,) seconds, `detections` those of each frame; `person` says who (boxes in the detections' pixels), by
+    default the most prominent one. Returns (T,) the index of the chosen detection in each frame, -1 where the person
+    was not seen. All -1 if nobody was found. Raises GentgError("no_person") if `person` was not found.
     Prominence is the sum over time of body size times confidence; finds whose points tremble like
     no body can (furniture taken for a person) do not count, nor do finds that last a moment only.
     Detections without `appearance` are never joined over a long absence or a jump.
@@ -105,17 +110,47 @@ def follow_person(
     frame_time = float(np.median(steps)) if len(steps) else 1.0
     duration = np.minimum(np.append(steps, frame_time), 2 * frame_time)
     least = min(config.least, duration.sum() / 3) - 1e-9
-    people = [t for t in _link(times, found, config)
-              if sum(duration[t.rows]) >= least and not _is_false(t, times, found, config)]  # fmt: skip
+    tracks = _link(times, found, config)
+    people = [t for t in tracks if sum(duration[t.rows]) >= least and not _is_false(t, times, found, config)]
     chosen = np.full(len(times), -1)
-    if people:
-        best = max(
-            people,
-            key=lambda t: sum(duration[r] * found[r][p].size * found[r][p].score for r, p in t.sightings()),
-        )
+    if person is not None or people:
+        if person is not None:
+            best = _named(person, tracks, times, detections, config)
+            people = people if any(t is best for t in people) else [*people, best]
+        else:
+            best = max(
+                people,
+                key=lambda t: sum(duration[r] * found[r][p].size * found[r][p].score for r, p in t.sightings()),
+            )
         for track in _rejoin(best, people, times, found, config):
             chosen[track.rows] = track.picks
     return chosen
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+    size = np.minimum(a[2:4], b[2:4]) - np.maximum(a[:2], b[:2])
+    if (size <= 0).any():
+        return 0.0
+    shared = float(size.prod())
+    return shared / float((a[2:4] - a[:2]).prod() + (b[2:4] - b[:2]).prod() - shared)
+
+
+def _named(
+    person: PersonSeed, tracks: list[_Track], times: np.ndarray, detections: list[list[Detection]], config: TrackingConfig
+) -> _Track:
+    """The track of the person who is nearest to the seed's place and time. Raises GentgError("no_person")."""
+    box, best, most = np.array(person.box), None, -np.inf
+    for track in tracks:
+        for row, pick in track.sightings():
+            away = abs(float(times[row]) - person.time)
+            shared = overlap(box, detections[row][pick].box) if away <= config.seed_time else 0.0
+            if shared >= config.seed_overlap and shared - away > most:
+                best, most = track, shared - away
+    if best is None:
+        raise GentgError("no_person", f"The chosen person was not found {person.time:.2f} s into the clip.",
+                         hint="Look for people in this clip again and choose one, or take the most prominent one.")  # fmt: skip
+    return best
 
 
 def _rejoin(

@@ -1,4 +1,4 @@
-"""Detections and lifts as cache files, each with the warnings that came with it."""
+"""Detections, lifts and lists of people as cache files, each with the warnings that came with it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gentg_blender.core.contract import PersonSeed
+from inference_backend.keypoints.people import PeopleFound, Person
 from inference_backend.keypoints.track import KeypointTrack, load_track, save_track
 from inference_backend.lifting.lifted import Lifted
 
@@ -50,3 +52,22 @@ def load_lift(path: Path) -> LiftResult:
         notes = json.loads(str(archive["notes"]))
         parts = {part: Lifted(**{f.name: archive[f"{part}.{f.name}"] for f in fields(Lifted)}) for part in _PARTS}
     return LiftResult(**parts, **notes)
+
+
+def save_people(found: PeopleFound, path: Path) -> None:
+    """Write to `path`."""
+    notes = {"sampled": found.sampled, "image_size": found.image_size, "people": [p.to_dict() for p in found.people]}
+    pictures = {f"thumbnail{i}": np.frombuffer(p.thumbnail, np.uint8) for i, p in enumerate(found.people)}
+    with open(path, "wb") as stream:
+        np.savez(stream, notes=np.array(json.dumps(notes)), **pictures)
+
+
+def load_people(path: Path) -> PeopleFound:
+    """Read from `path`; raises whatever a damaged file makes numpy raise."""
+    with np.load(path, allow_pickle=False) as archive:
+        notes = json.loads(str(archive["notes"]))
+        people = [
+            Person(p["share"], tuple(p["box"]), PersonSeed.from_dict(p["seed"]), archive[f"thumbnail{i}"].tobytes())
+            for i, p in enumerate(notes["people"])
+        ]
+    return PeopleFound(people, notes["sampled"], tuple(notes["image_size"]))

@@ -24,6 +24,7 @@ from .outputs import Outputs, staged
 from .reporter import Reporter, peak_memory
 
 if TYPE_CHECKING:  # these import torch, cv2 or av, which `hello` must not wait for
+    from inference_backend.keypoints.people import PeopleFound
     from inference_backend.keypoints.track import KeypointTrack
     from inference_backend.lifting.lifter import LiftResult
     from inference_backend.video.probe import VideoInfo
@@ -46,8 +47,15 @@ def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
     return clip
 
 
-def open_detector(name: str) -> Any:
-    """`mediapipe`, or the folder of RTMDet and RTMPose models. Raises GentgError."""
+def open_detector(name: str, everybody: bool = False) -> Any:
+    """`mediapipe`, or the folder of RTMDet and RTMPose models. Raises GentgError.
+
+    `everybody`: it must find all people, to list them or to follow a chosen one; else one may be enough.
+    """
+    if name == "mediapipe" and everybody:
+        from inference_backend.keypoints.mediapipe_people import MediapipePeople
+
+        return MediapipePeople()
     if name == "mediapipe":
         from inference_backend.keypoints.mediapipe_pose import MediapipePose
 
@@ -64,7 +72,7 @@ class Estimator:
     """Runs estimates one after another; detector and networks stay loaded between them."""
 
     def __init__(self) -> None:
-        self._detector: tuple[str, Any] | None = None
+        self._detector: tuple[tuple[str, bool], Any] | None = None
         self._lifter: tuple[tuple, Any] | None = None
 
     def estimate(
@@ -150,10 +158,42 @@ class Estimator:
             run = _Run(self, settings, report, Cache(None))
             return run.clean(run.detect(clip, info)), intrinsics(settings, info.size, info.focal_px)
 
-    def detector(self, settings: EstimateSettings) -> Any:
-        """The loaded 2D detector of these settings."""
-        if self._detector is None or self._detector[0] != settings.detector:
-            self._detector = (settings.detector, open_detector(settings.detector))
+    def people(
+        self, clip: Path, settings: EstimateSettings, report: Reporter, *, use_cache: bool = True,
+        sequence_fps: float | None = None,
+    ) -> PeopleFound:  # fmt: skip
+        """Everybody in a clip (in `settings.start` to `end`), the most prominent first. Raises GentgError."""
+        from inference_backend.keypoints.people import find_people
+        from inference_backend.video.probe import probe
+
+        from .entries import load_people, save_people
+
+        settings.check()
+        with _about(clip):
+            report("probe", 0, 1)
+            source = open_source(clip, sequence_fps)
+            info = probe(source)
+            report("probe", 1, 1)
+            report.left.plan(("probe", "people"), _expected_frames(info, settings))
+            with report.loading():
+                detector = self.detector(settings, everybody=True)
+            s = settings
+            key = key_of(version=__version__, content=_content(source), detector=_identity(detector), start=s.start, end=s.end)
+            cache = Cache.default() if use_cache else Cache(None)
+            found = cache.fetch("people", key, load_people)
+            if found is None:
+                found = find_people(source, detector, s.start, s.end, report)
+                cache.store("people", key, lambda path: save_people(found, path))
+            return found
+
+    def detector(self, settings: EstimateSettings, everybody: bool = False) -> Any:
+        """The loaded 2D detector of these settings; `everybody` as in `open_detector`."""
+        key = (settings.detector, everybody)
+        if self._detector is None or self._detector[0] != key:
+            if self._detector is not None:
+                self._detector[1].close()
+                self._detector = None
+            self._detector = (key, open_detector(*key))
         return self._detector[1]
 
     def lifter(self, settings: EstimateSettings) -> Any:
@@ -174,6 +214,7 @@ class _Run:
         self.cached: list[str] = []
         self.warnings: list[str] = []
         self.cleaning: dict[str, int] = {}
+        self.detector: dict[str, Any] | None = None  # None: the keypoints came from a file
 
     def detect(self, source: Path | ImageSequence, info: VideoInfo) -> KeypointTrack:
         """The person's raw keypoints, from the cache if the same content was seen before."""
@@ -181,14 +222,17 @@ class _Run:
 
         from .entries import load_detection, save_detection
 
-        s = self.settings
+        s, person = self.settings, self.settings.chosen_person
         with self.report.loading():
-            detector = self.estimator.detector(s)
-        key = key_of(version=__version__, content=_content(source), detector=_identity(detector), start=s.start, end=s.end)
+            detector = self.estimator.detector(s, everybody=person is not None)
+        self.detector = _identity(detector)
+        key = key_of(
+            version=__version__, content=_content(source), detector=self.detector, start=s.start, end=s.end, person=s.person
+        )
 
         def compute() -> tuple[KeypointTrack, list[str]]:
             said: list[str] = []
-            return detect_video(source, detector, s.start, s.end, self.report, warn=said.append), said
+            return detect_video(source, detector, s.start, s.end, self.report, warn=said.append, person=person), said
 
         track, said = self._through_cache("detect", key, load_detection, compute, lambda v, path: save_detection(*v, path))
         self.warnings += said
@@ -243,6 +287,7 @@ class _Run:
         capture.meta = {
             "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
             "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout, "cleaning": self.cleaning,
+            "detector": self.detector, "footage": track.footage,
             "weights": result.weights, "resampled": result.resampled, "warnings": self.warnings, "cached": self.cached,
             "standing_height": after.standing_height, "height_assumed": self.settings.height is None,
         }  # fmt: skip

@@ -10,7 +10,7 @@ from gentg_blender.core.contract import EstimateSettings, GentgError
 from gentg_blender.core.delivery import Delivery
 
 from .estimate import Estimator
-from .outputs import SUFFIXES, Outputs
+from .outputs import SUFFIXES, Outputs, staged
 from .reporter import Reporter
 
 _OUTPUTS = tuple(SUFFIXES)
@@ -33,6 +33,25 @@ def lift_command(estimator: Estimator, params: dict[str, Any], report: Reporter)
     return estimator.lift_keypoints(
         _path(params, "keypoints"), _outputs(params), _settings(params), report, use_cache=bool(params.get("cache", True))
     )
+
+
+def people_command(estimator: Estimator, params: dict[str, Any], report: Reporter) -> dict[str, Any]:
+    """`people` of docs/contract.md. Raises GentgError, writing nothing."""
+    _known(params, "clip", "sequence_fps", "settings", "cache", "folder")
+    clip, folder = _path(params, "clip"), None if params.get("folder") is None else _path(params, "folder")
+    found = estimator.people(
+        clip, _settings(params), report, use_cache=bool(params.get("cache", True)),
+        sequence_fps=_number(params, "sequence_fps"),
+    )  # fmt: skip
+    people = [{"number": n, **person.to_dict()} for n, person in enumerate(found.people, 1)]
+    if folder is not None:
+        files = {str(p["number"]): folder / f"{clip.stem}_person{p['number']}.jpg" for p in people}
+        with staged(files) as temporary:
+            for entry, person in zip(people, found.people):
+                temporary[str(entry["number"])].write_bytes(person.thumbnail)
+        for entry in people:
+            entry["thumbnail"] = str(files[str(entry["number"])])
+    return {"people": people, "sampled": found.sampled, "image_size": list(found.image_size)}
 
 
 def doctor_command(params: dict[str, Any]) -> dict[str, Any]:

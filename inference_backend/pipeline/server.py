@@ -171,11 +171,12 @@ class _Forward(logging.Handler):
 def commands() -> dict[str, Command]:
     """The commands of docs/contract.md over one warm `Estimator`."""
     from .estimate import Estimator
-    from .jobs import doctor_command, estimate_command, lift_command
+    from .jobs import doctor_command, estimate_command, lift_command, people_command
 
     estimator = Estimator()
     return {
         "estimate": lambda params, report: estimate_command(estimator, params, report),
         "lift": lambda params, report: lift_command(estimator, params, report),
+        "people": lambda params, report: people_command(estimator, params, report),
         "doctor": lambda params, report: doctor_command(params),
     }

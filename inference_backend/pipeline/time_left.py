@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable
 # speed of this machine is measured while the job runs.
 _COST = {
     "probe": (0.2, 0.0),
+    "people": (4.0, 0.0),
     "detect": (0.5, 0.020),
+    "camera": (0.2, 0.012),
     "clean": (0.0, 0.0003),
     "lift": (2.5, 0.003),
     "correct": (0.0, 0.003),

@@ -38,7 +38,9 @@ class CameraMotion:
     """
 
     rotations: np.ndarray  # (T, 3, 3), the first one is the identity
-    confidence: np.ndarray  # (T,) 0..1: share of the background that turned as one, low where there is little of it
+    confidence: (
+        np.ndarray
+    )  # (T,) 0..1: share of the background that turned as one, low where there is little of it
 
     @property
     def angles(self) -> np.ndarray:
@@ -70,7 +72,9 @@ def estimate_camera_motion(
     pictures = decode(source, max_size=short, warn=lambda text: None)
     try:
         for frame in pictures:
-            while row < len(frames) and frames[row] < frame.index:  # a picture that cannot be decoded any more
+            while (
+                row < len(frames) and frames[row] < frame.index
+            ):  # a picture that cannot be decoded any more
                 row += 1
                 if tracker is not None:
                     tracker.skip()
@@ -153,15 +157,21 @@ class RotationTracker:
         ).reshape(-1, 2)
         return _Key(grey, points, self._rays(points), rotation)
 
-    def _follow(self, grey: np.ndarray, box: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _follow(
+        self, grey: np.ndarray, box: np.ndarray, last: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Points of the key picture, their rays (N, 3) in this one, and which of them were found again."""
         key = self._key
         guess = self._project(key.rays @ (last @ key.rotation.T).T)
         start = np.ascontiguousarray(guess, np.float32)
         first = np.ascontiguousarray(key.points, np.float32)
         flags = cv2.OPTFLOW_USE_INITIAL_FLOW
-        now, ok, _ = cv2.calcOpticalFlowPyrLK(key.grey, grey, first, start.copy(), winSize=_WINDOW, maxLevel=3, flags=flags)
-        back, ok_back, _ = cv2.calcOpticalFlowPyrLK(grey, key.grey, now, first.copy(), winSize=_WINDOW, maxLevel=3, flags=flags)
+        now, ok, _ = cv2.calcOpticalFlowPyrLK(
+            key.grey, grey, first, start.copy(), winSize=_WINDOW, maxLevel=3, flags=flags
+        )
+        back, ok_back, _ = cv2.calcOpticalFlowPyrLK(
+            grey, key.grey, now, first.copy(), winSize=_WINDOW, maxLevel=3, flags=flags
+        )
         alive = (ok[:, 0] > 0) & (ok_back[:, 0] > 0) & (np.hypot(*(back - first).T) < _BACK)
         height, width = grey.shape
         alive &= ((now >= 0) & (now < (width, height))).all(axis=1)
@@ -180,7 +190,10 @@ class RotationTracker:
         pairs = np.stack([first, second], axis=1)
         candidates = _kabsch(before[pairs], after[pairs])
         # |R b - a| < limit, as |R b - a|^2 = 2 - 2 a . R b of unit vectors
-        near = candidates.reshape(_TRIES, 9) @ (after[:, :, None] * before[:, None]).reshape(-1, 9).T > 1.0 - limit**2 / 2
+        near = (
+            candidates.reshape(_TRIES, 9) @ (after[:, :, None] * before[:, None]).reshape(-1, 9).T
+            > 1.0 - limit**2 / 2
+        )
         inside = near[near.sum(axis=1).argmax()]
         rotation = np.eye(3)
         for _ in range(3):

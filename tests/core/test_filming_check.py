@@ -59,3 +59,39 @@ def test_fast_hands(good):
     xyz = good.xyz.copy()
     xyz[::2, list(good.names).index("l_wrist")] += 0.4
     assert "very fast" in texts(replace(good, xyz=xyz))
+
+
+def filmed(capture, person="prominent", **measures):
+    still = {"looks": 8, "blur": 0.44, "others": 0.0, "camera_speed": 0.0005, "camera_speed_90": 0.005}
+    return replace(capture, meta={"footage": still | measures, "settings": {"person": person}})
+
+
+def test_sharp_still_footage_of_one_person_is_good(good):
+    assert [f.level for f in check_filming(filmed(good))] == ["good"]
+
+
+@pytest.mark.parametrize("blur, level", [(0.63, None), (0.7, "hint"), (0.85, "problem")])
+def test_blur(good, blur, level):
+    found = [f for f in check_filming(filmed(good, blur=blur)) if "blurred" in f.what]
+    assert [f.level for f in found] == ([level] if level else []) and all("exposure" in f.advice for f in found)
+
+
+def test_several_people(good):
+    (one,) = check_filming(filmed(good, others=1.0))
+    assert one.what == "Several people are in the picture." and "Find People" in one.advice
+    (some,) = check_filming(filmed(good, others=0.25))
+    assert "25%" in some.what
+    (picked,) = check_filming(filmed(good, {"time": 1.0, "box": [0, 0, 9, 9]}, others=1.0))
+    assert "passes in front" in picked.advice
+
+
+@pytest.mark.parametrize("median, high, level", [(0.01, 0.03, None), (0.02, 0.03, "hint"), (0.01, 0.06, "hint"), (0.2, 0.3, "problem")])
+def test_moving_camera(good, median, high, level):
+    found = [f for f in check_filming(filmed(good, camera_speed=median, camera_speed_90=high)) if "camera" in f.what]
+    assert [f.level for f in found] == ([level] if level else []) and all("tripod" in f.advice for f in found)
+
+
+def test_what_was_not_measured_is_not_said(good):
+    nothing = dict.fromkeys(("blur", "others", "camera_speed", "camera_speed_90"))
+    for capture in (filmed(good, **nothing), replace(good, meta={}), replace(good, meta={"footage": None})):
+        assert [f.level for f in check_filming(capture)] == ["good"]

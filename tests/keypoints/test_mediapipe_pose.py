@@ -13,6 +13,7 @@ from inference_backend.keypoints.detect import detect_video
 from inference_backend.keypoints.layouts import to_canonical
 
 mediapipe_pose = pytest.importorskip("inference_backend.keypoints.mediapipe_pose")
+mediapipe_runtime = pytest.importorskip("inference_backend.keypoints.mediapipe_runtime")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ d.close(); d.close()
 def test_other_messages_on_stderr_get_through(capfd):
     import os
 
-    with mediapipe_pose._quiet():
+    with mediapipe_runtime.quiet():
         os.write(2, b"W0000 inference_feedback_manager.cc:114] noise\nsomething real is wrong\n")
     assert capfd.readouterr().err == "something real is wrong\n"
 
@@ -56,7 +57,7 @@ def test_hashes_name_the_models(detector):
 
 
 def test_a_missing_model_is_an_error_not_a_download(monkeypatch, tmp_path):
-    monkeypatch.setattr(mediapipe_pose, "_MODELS", ("modules/none.tflite",))
+    monkeypatch.setattr(mediapipe_runtime, "_MODELS", ("modules/none.tflite",))
     with pytest.raises(GentgError) as caught:
         mediapipe_pose.MediapipePose()
     assert caught.value.code == "missing_dependency"

@@ -14,7 +14,9 @@ from inference_backend.video.write import VideoWriter
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "beam_walk.mp4"
 SIZE = (480, 270)  # width, height
 K = np.array([[420.0, 0.0, 240.0], [0.0, 420.0, 135.0], [0.0, 0.0, 1.0]])
-WIDE = np.array([[420.0, 0.0, 540.0], [0.0, 420.0, 480.0], [0.0, 0.0, 1.0]])  # of the picture that is looked around in
+WIDE = np.array(
+    [[420.0, 0.0, 540.0], [0.0, 420.0, 480.0], [0.0, 0.0, 1.0]]
+)  # of the picture that is looked around in
 NOBODY = np.full(4, np.nan)
 RENDERED = Path(__file__).resolve().parents[3] / "shared" / "data" / "video" / "rendered"
 
@@ -23,7 +25,9 @@ RENDERED = Path(__file__).resolve().parents[3] / "shared" / "data" / "video" / "
 def room():
     """(960, 1080, 3) uint8: one frame of the sample."""
     with av.open(str(SAMPLE)) as container:
-        return next(f.reformat(1080, 1920, format="rgb24").to_ndarray() for f in container.decode(video=0))[:960]
+        return next(f.reformat(1080, 1920, format="rgb24").to_ndarray() for f in container.decode(video=0))[
+            :960
+        ]
 
 
 def seen(room, rotation):
@@ -36,7 +40,9 @@ def seen(room, rotation):
 def pan(count):
     """(T, 3, 3): pans by 15 degrees, tilts and rolls a little on the way."""
     t = np.linspace(0, 1, count)
-    return Rotation.from_euler("YXZ", np.column_stack([15 * t**2, 4 * np.sin(3 * t), 2 * t]), degrees=True).as_matrix()
+    return Rotation.from_euler(
+        "YXZ", np.column_stack([15 * t**2, 4 * np.sin(3 * t), 2 * t]), degrees=True
+    ).as_matrix()
 
 
 def degrees_apart(a, b):
@@ -63,7 +69,9 @@ def test_a_pan_is_measured(room):
 def test_a_still_camera_gives_identity_within_noise(room):
     rng = np.random.default_rng(0)
     picture = seen(room, np.eye(3)).astype(float)
-    motion = track([np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8) for _ in range(10)])
+    motion = track(
+        [np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8) for _ in range(10)]
+    )
     assert np.degrees(motion.angles).max() < 0.02 and motion.confidence.min() > 0.8
 
 
@@ -110,7 +118,9 @@ def test_chosen_frames_of_a_clip(room, tmp_path):
     )
     assert degrees_apart(motion.rotations, truth[frames] @ truth[2].T).max() < 0.1
     assert done == [("camera", i, 7) for i in range(1, 8)]
-    longer = estimate_camera_motion(tmp_path / "pan.mp4", K, SIZE, np.array([0, 15, 40]), np.full((3, 4), np.nan))
+    longer = estimate_camera_motion(
+        tmp_path / "pan.mp4", K, SIZE, np.array([0, 15, 40]), np.full((3, 4), np.nan)
+    )
     assert longer.confidence[2] == 0.0 and np.array_equal(longer.rotations[2], longer.rotations[1])
     with pytest.raises(ValueError, match="shape"):
         estimate_camera_motion(tmp_path / "pan.mp4", K, SIZE, frames, np.zeros((3, 4)))
