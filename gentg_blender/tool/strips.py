@@ -163,18 +163,24 @@ def _playback_factor(strip, length: int, media: float, start: float, keys: tuple
                      hint="Clear its retiming (Strip > Retiming > Reset), or estimate the file from the 3D View's panel.")
 
 
-def _path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
-    """The clip's file; a strip of a linked scene counts from its library's folder. A proxy never is used."""
+def clip_path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
+    """The clip's file or a sequence's first image, there or not; a strip of a linked scene counts from its library's
+    folder. A proxy never is used."""
     library = scene.library
     if strip.type == "IMAGE":
-        base = Path(bpy.path.abspath(strip.directory, library=library))
-        path = base / strip.elements[0].filename
-        missing = [e.filename for e in strip.elements if not (base / e.filename).is_file()]
+        return Path(bpy.path.abspath(strip.directory, library=library)) / strip.elements[0].filename
+    return Path(bpy.path.abspath(strip.filepath, library=library))
+
+
+def _path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
+    """`clip_path`, refused where a file is missing."""
+    path = clip_path(scene, strip)
+    if strip.type == "IMAGE":
+        missing = [e.filename for e in strip.elements if not (path.parent / e.filename).is_file()]
         if missing:
             raise GentgError("no_such_file", f"{len(missing)} of the sequence's {len(strip.elements)} images are missing.",
-                             file=base / missing[0], hint="Put them back, or point the strip to another folder.")
+                             file=path.parent / missing[0], hint="Put them back, or point the strip to another folder.")
         return path
-    path = Path(bpy.path.abspath(strip.filepath, library=library))
     if not path.is_file():
         raise GentgError("no_such_file", "The strip's clip is not there any more.", file=path,
                          hint="Move it back, or choose the file in the strip's properties (Source > File).")

@@ -17,6 +17,7 @@ from ..tool.result import ImportSettings, check_scene
 from . import backend
 from .arrivals import JobContext
 from .operators_backend import report_error
+from .people import name_for
 from .properties import estimate_settings
 from .session import scratch_folder, session
 
@@ -112,12 +113,17 @@ def _strip_jobs(context: bpy.types.Context, settings: dict) -> list[Job]:
 
 
 def _strip_job(context: bpy.types.Context, scene: bpy.types.Scene, strip: strips.ClipStrip, settings: dict) -> Job:
-    span = strip.span
-    params = {"clip": os.fspath(strip.clip), "settings": {**settings, "start": span.start, "end": span.end}}
+    params = clip_params(scene, strip, settings)
+    time_map, warnings = _in_scene(strip.span, scene, context.scene)
+    return _job(context, Path(strip.name).stem or strip.clip.stem, params, time_map, (*strip.warnings, *warnings))
+
+
+def clip_params(scene: bpy.types.Scene, strip: strips.ClipStrip, settings: dict) -> dict:
+    """A request's parameters that name a strip's clip and the part of it that the strip shows."""
+    params = {"clip": os.fspath(strip.clip), "settings": {**settings, "start": strip.span.start, "end": strip.span.end}}
     if strip.image_sequence:
         params["sequence_fps"] = scene_rate(scene.render.fps, scene.render.fps_base)
-    time_map, warnings = _in_scene(span, scene, context.scene)
-    return _job(context, Path(strip.name).stem or strip.clip.stem, params, time_map, (*strip.warnings, *warnings))
+    return params
 
 
 def _in_scene(span: StripSpan, strip_scene: bpy.types.Scene, scene: bpy.types.Scene) -> tuple[TimeMap, tuple[str, ...]]:
@@ -144,6 +150,7 @@ def _file_job(context: bpy.types.Context, clip: Path, settings: dict) -> Job:
 def _job(context, title: str, params: dict, time_map: TimeMap | None, warnings: tuple[str, ...]) -> Job:
     check_scene(context.scene)
     s = context.scene.gentg
+    title = name_for(s, title, params["clip"])
     scratch = scratch_folder()
     params["capture"] = os.fspath(scratch / "capture.npz")
     settings = ImportSettings(

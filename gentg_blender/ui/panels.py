@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import bpy
 
 from ..tool import strips
 from . import backend
+from .people import draw_person
 from .session import session
 from .widgets import draw_jobs, draw_notices, draw_text, panel_width
 
@@ -24,6 +27,7 @@ class _Estimate(_Sidebar):
         layout, width = self.layout, panel_width(context)
         if self._draw_backend(layout, width):
             self.draw_source(context, layout, width)
+            draw_person(layout, context.scene.gentg, *self.clip_of(context), width)
             column = layout.column()
             column.use_property_split = True
             column.use_property_decorate = False
@@ -84,6 +88,11 @@ class GENTG_PT_sequencer(_Estimate, bpy.types.Panel):
         else:
             box.label(text=f"{len(usable)} strips, one after another", icon="FILE_MOVIE")
 
+    def clip_of(self, context) -> tuple[str, str]:
+        """Path of the clip whose people can be picked ("" = none), and what Find People gets for it."""
+        usable = [s for s in strips.selected_strips(context) if not strips.why_not(s)]
+        return (os.fspath(strips.clip_path(strips.sequencer_scene(context), usable[0])) if usable else ""), ""
+
     def draw_button(self, context, layout) -> None:
         row = layout.row()
         row.scale_y = 1.5
@@ -103,6 +112,11 @@ class GENTG_PT_view3d(_Estimate, bpy.types.Panel):
         column.use_property_decorate = False
         column.prop(settings, "clip")
         column.prop(settings, "start_frame")
+
+    def clip_of(self, context) -> tuple[str, str]:
+        """As in the sequencer, for the chosen file."""
+        clip = context.scene.gentg.clip
+        return (bpy.path.abspath(clip) if clip else ""), clip
 
     def draw_button(self, context, layout) -> None:
         clip = context.scene.gentg.clip

@@ -8,6 +8,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
 
 from ..core.contract import EstimateSettings, GentgError
+from .people import person_setting
 
 _DEFAULTS = EstimateSettings()
 
@@ -22,6 +23,19 @@ class GentgSettings(bpy.types.PropertyGroup):
     start_frame: bpy.props.IntProperty(
         name="First Frame", default=1, description="Scene frame on which the clip begins",
     )  # fmt: skip
+    person: EnumProperty(
+        name="Person", default="PROMINENT",
+        items=(
+            ("PROMINENT", "Most Prominent", "Whoever is large and well seen for longest"),
+            ("PICK", "Pick", "One of the people found in the clip"),
+        ),
+        description="Who is animated when several people are in the clip",
+    )  # fmt: skip
+    # Who was picked: a place and a time, see ui/people.py.
+    picked_number: bpy.props.IntProperty(options={"HIDDEN"})
+    picked_clip: StringProperty(options={"HIDDEN"})
+    picked_time: FloatProperty(options={"HIDDEN"})
+    picked_box: bpy.props.FloatVectorProperty(size=4, options={"HIDDEN"})
     quality: EnumProperty(
         name="Quality", default=_DEFAULTS.quality.upper(),
         items=(
@@ -116,17 +130,22 @@ def estimate_settings(context: bpy.types.Context) -> dict:
         "quality": s.quality.lower(), "device": s.device.lower(), "correction": s.correction,
         "smoothing": s.smoothing, "foot_lock": s.foot_lock, "seed": s.seed,
         "height": s.height if s.use_height else None,
-        "detector": "mediapipe",
+        "detector": detector_setting(s), "person": person_setting(s),
     }  # fmt: skip
-    if s.detector == "FOLDER":
-        if not s.detector_folder:
-            raise GentgError("bad_request", "No folder is chosen for the detector.", hint="Choose one under Advanced, or take MediaPipe.")
-        values["detector"] = bpy.path.abspath(s.detector_folder)
     if s.camera == "TYPED":
         values["fov"] = s.fov
     elif s.camera == "SCENE":
         values["fov"] = _scene_camera_fov(context.scene)
     return EstimateSettings.from_dict(values).to_dict()
+
+
+def detector_setting(s: GentgSettings) -> str:
+    """`EstimateSettings.detector` for the scene's choice. Raises GentgError when no folder is chosen."""
+    if s.detector != "FOLDER":
+        return "mediapipe"
+    if not s.detector_folder:
+        raise GentgError("bad_request", "No folder is chosen for the detector.", hint="Choose one under Advanced, or take MediaPipe.")
+    return bpy.path.abspath(s.detector_folder)
 
 
 def _scene_camera_fov(scene: bpy.types.Scene) -> float:

@@ -17,13 +17,14 @@ from . import (
     panels_cleanup,
     panels_result,
     panels_retarget,
+    people,
     preferences,
     properties,
 )
 from .session import session
 
 _MODULES = (properties, map_properties, preferences, operators_backend, operators_estimate, operators_result,
-            operators_retarget, operators_cleanup, panels, panels_result, panels_retarget, panels_cleanup)  # fmt: skip
+            operators_retarget, operators_cleanup, people, panels, panels_result, panels_retarget, panels_cleanup)  # fmt: skip
 
 
 _registered: list[type] = []
@@ -53,6 +54,7 @@ def unregister() -> None:
     atexit.unregister(_at_exit)
     bpy.app.handlers.load_pre.remove(_before_load)
     operators_cleanup.detach()
+    people.detach()
     map_properties.detach()
     properties.detach()
     _remove_classes()

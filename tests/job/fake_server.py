@@ -13,6 +13,8 @@ the environment variable GENTG_FAKE for clients that know nothing of it: a comma
     old           speak another version of the protocol
     silent        send no hello
     capture=PATH  copy that file to the place asked for
+
+The command `people` finds two, with a picture each in `params["folder"]`.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 
@@ -63,6 +67,10 @@ def answer(msg: dict) -> None:
         say("error", id=key, code=script["error"], message=f"told to fail: {script['error']}", file=params.get("clip"),
             hint="a hint", log=None)  # fmt: skip
         return
+    if msg["command"] == "people":
+        say("result", id=key, result={"people": [person(n, Path(params["folder"])) for n in (1, 2)], "sampled": frames,
+                                      "image_size": [640, 360]})  # fmt: skip
+        return
     if "capture" in script:
         Path(capture).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(script["capture"], capture)
@@ -70,6 +78,20 @@ def answer(msg: dict) -> None:
     say("result", id=key, result={"outputs": {"capture": capture}, "frames": frames, "seen": frames, "duration": 1.0,
                                   "fps": 30.0, "warnings": ["a warning of the fake"], "timings": {}, "cached": [],
                                   "echo": params})  # fmt: skip
+
+
+def person(number: int, folder: Path) -> dict:
+    """One of the list, with a picture of one colour: a PNG of 8 x 8 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    picture = folder / f"person{number}.png"
+    rows = (b"\0" + bytes([250 // number, 100, 50]) * 8) * 8
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+                        + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
+    box = [100.0 * number, 20.0, 100.0 * number + 80.0, 320.0]
+    return {"number": number, "share": 1.0 / number, "box": box, "seed": {"time": 0.5, "box": box}, "thumbnail": str(picture)}
 
 
 def main() -> None:
