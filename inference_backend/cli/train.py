@@ -78,6 +78,8 @@ def _compare(args: argparse.Namespace, terminal: Terminal) -> int:
 
     if args.ship or args.profile:
         raise GentgError("bad_request", "--ship and --profile are for one network, not for compare.")
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise GentgError("bad_request", "compare runs in one process.", hint="Start it without torchrun.")
     config = load_compare(args.config, args.overrides)
     if hasattr(os, "nice"):
         os.nice(config.niceness)

@@ -1,1 +1,1 @@
-"""Metrics, readers of references, suites, reports. May import: numpy, scipy, cv2, core, keypoints, lifting.lifted, networks.tgt, training."""
+"""Metrics, readers of references, suites, reports. May import: numpy, scipy, cv2, core, keypoints, lifting, networks, training."""

@@ -36,7 +36,7 @@ class Runner:
     """Trains `model` on what `draw_loss(model, progress)` returns. Resumes exactly from its checkpoint.
 
     `random` are the torch.Generators whose states belong to the run; `validate(ema_model) -> dict`
-    gives figures to log; `finish(ema_model)` may complete the averaged network before the last save. With torchrun every process draws its own data and gradients are averaged.
+    gives figures to log. With torchrun every process draws its own data and gradients are averaged.
     """
 
     def __init__(
@@ -46,9 +46,8 @@ class Runner:
         draw_loss: Callable[[nn.Module, float], Loss],
         random: list[torch.Generator],
         validate: Callable[[nn.Module], dict[str, float]] | None = None,
-        finish: Callable[[nn.Module], None] | None = None,
     ):
-        self.config, self.model, self.draw_loss, self.finish = config, model, draw_loss, finish
+        self.config, self.model, self.draw_loss = config, model, draw_loss
         self.validate = validate if config.optim.validate_steps else None
         self.random, self.device = random, next(model.parameters()).device
         self.folder = Path(config.out) / config.name
@@ -113,9 +112,6 @@ class Runner:
                 self.save()
                 saved = time.monotonic()
         if self.rank == 0:
-            if self.finish:
-                with torch.no_grad():
-                    self.finish(self.ema)
             self.save()
             if self.validate:
                 figures = self._validate(writer, bar)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -14,14 +13,12 @@ from inference_backend.networks.baselines import BASELINES, input_joints
 from inference_backend.networks.normalise import CONDITIONS, Normalised
 from inference_backend.networks.tgt import POINT_FEATURES
 from inference_backend.training.config import TrainConfig
-from inference_backend.training.generator import Batch
 from inference_backend.training.losses import JOINT_WEIGHT, truth_in_virtual_camera
 from inference_backend.training.runner import Runner
 from inference_backend.training.setup import begin
 
 # What TGT sees of a joint, and of the frame, on every joint: nobody wins by better input.
 FEATURES = POINT_FEATURES + 1 + CONDITIONS
-STATISTICS_BATCHES = 16
 
 
 class BaselineLifter(nn.Module):
@@ -50,28 +47,6 @@ class BaselineLifter(nn.Module):
 def joints_of(model: BaselineLifter, joints: torch.Tensor) -> torch.Tensor:
     """The model's joints of (B, T, 35, 3)."""
     return joints[:, :, model.joints]
-
-
-def settle_statistics(model: BaselineLifter, batches: Iterable[Batch]) -> None:
-    """Batch normalisation's statistics of these weights, as means over `batches`.
-
-    Those gathered during training belong to other weights than the averaged ones, which after a short run is
-    what decides a network's error (Izmailov et al. 2018, section 3.2, do the same).
-    """
-    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
-    if not norms:
-        return
-    momentum = [m.momentum for m in norms]
-    model.eval()  # no dropout
-    for m in norms:
-        m.reset_running_stats()
-        m.momentum = None  # the plain mean of all batches
-        m.train()
-    for batch in batches:
-        model(batch.normalised())
-    for m, value in zip(norms, momentum, strict=True):
-        m.momentum = value
-        m.eval()
 
 
 def build(config: TrainConfig) -> Runner:
@@ -104,9 +79,6 @@ def build(config: TrainConfig) -> Runner:
             errors.append((ema(x) - truth).norm(dim=-1).mean())
         return {"mpjpe_mm": 1e3 * float(torch.stack(errors).mean())}
 
-    def finish(ema: BaselineLifter) -> None:
-        settle_statistics(ema, (generator.batch(config.optim.batch) for _ in range(STATISTICS_BATCHES)))
-
-    runner = Runner(config, model, draw_loss, [generator.random], validate if setup.test else None, finish)
+    runner = Runner(config, model, draw_loss, [generator.random], validate if setup.test else None)
     runner.resume()
     return runner

@@ -102,6 +102,17 @@ def test_a_finished_run_is_left_alone_and_other_settings_are_refused(motion_file
     assert caught.value.file.endswith("run.json")
 
 
+def test_several_processes_are_refused(monkeypatch):
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(GentgError, match="one process"):
+        command._run(parser.parse_args(["compare"]), None)
+    monkeypatch.delenv("WORLD_SIZE")
+    with pytest.raises(GentgError, match="--ship"):
+        command._run(parser.parse_args(["compare", "--ship", "somewhere"]), None)
+
+
 def test_the_command_trains_scores_and_reports(motion_file, tmp_path, capsys):
     """Equal samples and equal time of TGT, GPC and a baseline, and two ablations; then once more from what is kept."""
 
@@ -131,7 +142,7 @@ def test_the_command_trains_scores_and_reports(motion_file, tmp_path, capsys):
     assert by_label["semgcn16"]["joints"] == 16 and by_label["TGT"]["joints"] == 17
     for rows in data.values():
         for r in rows:
-            assert 20 < r["values"]["clean"]["mpjpe"] < 2000
+            assert 20 < r["values"]["clean"]["mpjpe"] < 10_000
             assert r["values"]["clean"]["p_mpjpe"] < r["values"]["clean"]["mpjpe"]
             assert r["cost"]["ms"] > 0 and r["cost"]["macs"] > 1000
     rigid = [by_label["TGT, rigid"], next(r for r in data[ABLATION] if r["label"] == "rigid")]

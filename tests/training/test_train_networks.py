@@ -13,7 +13,7 @@ from inference_backend.lifting import weights
 from inference_backend.lifting.weights import load_weights, save_weights, sha256_of
 from inference_backend.networks.normalise import normalise
 from inference_backend.networks.tgt import FAMILIES, TGT
-from inference_backend.training import builders, ship, train_baseline, train_gpc
+from inference_backend.training import builders, ship, train_gpc
 from inference_backend.training.config import DataConfig
 from inference_backend.training.motion import read_motion
 from inference_backend.training.setup import fixed_batches, split
@@ -170,29 +170,6 @@ def test_martinez_learns(tiny):
     runner = builders.build(tiny)
     done = steps(runner, 40)
     assert mean(done[-8:], "position") < 0.7 * mean(done[:8], "position")
-
-
-def test_a_finished_baselines_averaged_weights_have_their_own_batch_statistics(tiny):
-    """The first layer is linear: its statistics over the batches can be computed directly."""
-    tiny.kind, tiny.baseline, tiny.optim.steps = "baseline", "martinez", 3
-    runner = builders.build(tiny)
-    runner.run()
-    assert runner.step == 3 and torch.load(runner.checkpoint, weights_only=True)["step"] == 3
-    model, norm = runner.ema, runner.ema.network.enter[1]
-    assert not norm.training and norm.momentum == 0.1
-    batches = fixed_batches(read_motion(tiny.data.motion), tiny.generator, torch.device("cpu"), 2, 0)
-    train_baseline.settle_statistics(model, batches)
-    seen = []
-    hook = norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    for batch in batches:
-        model(batch.normalised())
-    hook.remove()
-    torch.testing.assert_close(
-        norm.running_mean, torch.stack([s.mean(0) for s in seen]).mean(0), atol=1e-4, rtol=1e-3
-    )
-    torch.testing.assert_close(
-        norm.running_var, torch.stack([s.var(0) for s in seen]).mean(0), atol=1e-4, rtol=1e-3
-    )
 
 
 def test_an_unknown_baseline_is_refused(tiny):
