@@ -10,7 +10,8 @@ from .terminal import Terminal, with_terminal
 
 HELP = """\
 Draw a capture: the clip with 2D and projected 3D, the 3D pose from a circling camera, and a reference or TGT alone.
-Left is blue, right orange; grey and thin means unsure; green rings are planted feet.
+Left is blue, right orange; grey and thin means unsure; green rings are planted feet. --colour sigma shows the error
+expected of each limb instead, from violet (0) to yellow (20 cm and more).
 
   gentg visualize walk.npz --video walk.mp4 -o walk_view.mp4
   gentg visualize walk.npz --video walk.mp4 --reference gt.npz -o walk_view.gif
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--height", type=int, default=540, metavar="PX", help="height of the panels (default: 540)")
     parser.add_argument("--turn", type=float, default=17.0, metavar="DEG", help="degrees a second the 3D view turns (default: 17)")
     parser.add_argument("--count", type=int, default=6, metavar="N", help="moments in a png strip (default: 6)")
+    parser.add_argument("--colour", choices=("side", "sigma"), default="side", help="limbs by side, or by how many cm they may be off (default: side)")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
 
 
@@ -48,7 +50,7 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         poses = dict(zip(reference.frames.tolist(), reference.in_camera(), strict=True))
         other = Other("reference", reference.names, poses)
     with terminal.progress(args.out.name) as listener:
-        visualize(capture, args.out, video=args.video, other=other, view=View(args.height, math.radians(args.turn), args.count),
+        visualize(capture, args.out, video=args.video, other=other, view=View(args.height, math.radians(args.turn), args.count, args.colour),
                   report=Reporter(listener, terminal.cancelled))  # fmt: skip
     terminal.say(f"{args.out}")
     return 0

@@ -1,7 +1,7 @@
 """Drawing a skeleton on RGB pictures: tapered limbs, joints, planted feet, labels. OpenCV, anti-aliased.
 
 Blue is the person's left, orange the right, near white the middle. A limb fades towards grey and gets thin where
-the capture is unsure of it.
+the capture is unsure of it. Instead, limbs can be coloured by the joints' error in centimetres.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MIDDLE: Colour = (236, 236, 236)
 REFERENCE: Colour = (72, 214, 120)
 UNSURE: Colour = (150, 150, 150)
 PLANTED: Colour = (120, 255, 140)
+SIGMA_SPAN = 0.20  # metres of standard deviation at the end of the colour scale
 _OUTLINE: Colour = (16, 18, 22)
 _SHIFT = 4  # fractional bits of OpenCV's coordinates: 1/16 px
 
@@ -56,11 +57,19 @@ class Figure:
     certainty: np.ndarray | None = None  # (J,) 0..1; None: all certain
     planted: tuple[str, ...] = ()  # foot points that stand
     colour: Colour | None = None  # one colour for all, e.g. the reference's
+    joint_colours: np.ndarray | None = None  # (J, 3) RGB: limbs take their ends' mean, not their side's colour
 
 
 def certainty_of(sigma: np.ndarray) -> np.ndarray:
     """(..., J) metres -> 0..1, the chance that a joint is within 10 cm, as Blender's overlay shows it."""
     return probability_within(sigma)
+
+
+def sigma_colours(sigma: np.ndarray) -> np.ndarray:
+    """(J,) metres -> (J, 3) RGB: violet for 0, orange, yellow for SIGMA_SPAN and more (matplotlib's plasma)."""
+    level = 50 + 205 * np.clip(np.asarray(sigma) / SIGMA_SPAN, 0.0, 1.0)  # its dark end would vanish on dark pictures
+    map_ = cv2.applyColorMap(np.round(level).astype(np.uint8)[:, None], cv2.COLORMAP_PLASMA)
+    return map_[:, 0, ::-1].astype(int)
 
 
 def draw_figure(image: np.ndarray, figure: Figure) -> None:
@@ -74,6 +83,8 @@ def draw_figure(image: np.ndarray, figure: Figure) -> None:
             _mark_planted(image, figure.pixels[index[name]], 0.07 * figure.width[index[name]])
     for a, b, wa, wb, side in limbs:
         colour = figure.colour or side
+        if figure.joint_colours is not None:
+            colour = _mix(figure.joint_colours[a], figure.joint_colours[b], 0.5)
         confidence = float(min(sure[a], sure[b]))
         slim = 0.55 + 0.45 * confidence
         radii = np.maximum(np.array([wa * figure.width[a], wb * figure.width[b]]) * slim, 1.2)
@@ -187,6 +198,20 @@ def draw_legend(image: np.ndarray) -> None:
         cv2.putText(image, text, (x + 3 * dot, y + round(11 * scale)), cv2.FONT_HERSHEY_DUPLEX, scale,
                     (245, 245, 245), thick, cv2.LINE_AA)  # fmt: skip
         x += w + 3 * dot + pad
+
+
+def draw_sigma_scale(image: np.ndarray) -> None:
+    """The colours of `sigma_colours` with their ends in centimetres, top right."""
+    height, width = image.shape[:2]
+    scale = max(0.34, min(height, width) / 1200.0)
+    bar, tall, pad = round(0.3 * width), max(4, round(0.022 * height)), round(14 * scale)
+    x, y = width - bar - 2 * pad, 2 * pad
+    image[y : y + tall, x : x + bar] = sigma_colours(np.linspace(0, SIGMA_SPAN, bar))
+    thick = max(1, round(1.6 * scale))
+    last = f"{100 * SIGMA_SPAN:.0f}+ cm"
+    (w, h), _ = cv2.getTextSize(last, cv2.FONT_HERSHEY_DUPLEX, scale, thick)
+    for text, left in (("0", x), (last, x + bar - w)):
+        cv2.putText(image, text, (left, y + tall + h + pad // 2), cv2.FONT_HERSHEY_DUPLEX, scale, (245, 245, 245), thick, cv2.LINE_AA)
 
 
 def planted_names(contacts: np.ndarray, names: np.ndarray | None = None) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -15,11 +15,14 @@ from inference_backend.preview.draw import (
     LEFT,
     MIDDLE,
     RIGHT,
+    Figure,
     certainty_of,
     draw_figure,
     draw_label,
     draw_legend,
+    draw_sigma_scale,
     planted_names,
+    sigma_colours,
 )  # fmt: skip
 from inference_backend.preview.orbit import BACKGROUND, Eye
 from inference_backend.preview.preview import figure_over_video, save_png
@@ -43,11 +46,15 @@ class Other:
 
 @dataclass(frozen=True)
 class View:
-    """How it looks: `height` of the panels in pixels, the eye's `turn` in radians per second, `count` for strips."""
+    """How it looks: `height` of the panels in pixels, the eye's `turn` in radians per second, `count` for strips.
+
+    `colour` "side": left and right, unsure limbs grey and thin; "sigma": the joints' standard deviation in metres.
+    """
 
     height: int = 540
     turn: float = 0.3
     count: int = 6
+    colour: str = "side"
 
 
 def visualize(capture: Capture, out: Path, *, video: Path | None = None, other: Other | None = None,
@@ -99,8 +106,9 @@ def _pictures(capture: Capture, rows: np.ndarray, video: Path | None, other: Oth
     for number, (row, background) in enumerate(_backgrounds(capture, rows, video, (width, view.height)), 1):
         azimuth = start + view.turn * float(capture.timestamps[row] - capture.timestamps[0])
         eye = Eye(targets[row], azimuth, size=(view.height, view.height))
-        panels = [_first_panel(capture, row, background), _capture_panel(capture, row, eye, "xyz", "GenTG")]
-        panels.append(_capture_panel(capture, row, eye, "xyz_tgt", "TGT alone") if other is None
+        by_sigma = view.colour == "sigma"
+        panels = [_first_panel(capture, row, background, by_sigma), _capture_panel(capture, row, eye, "xyz", "GenTG", by_sigma)]
+        panels.append(_capture_panel(capture, row, eye, "xyz_tgt", "TGT alone", by_sigma) if other is None
                       else _other_panel(capture, row, eye, other))  # fmt: skip
         for panel in panels[1:]:
             panel[:, :2] = _DIVIDER
@@ -141,12 +149,19 @@ def _backgrounds(capture: Capture, rows: np.ndarray, video: Path | None, size: t
                      hint="Give the clip that the capture was made from.")
 
 
-def _first_panel(capture: Capture, row: int, image: np.ndarray) -> np.ndarray:
+def _coloured(figure: Figure, capture: Capture, row: int) -> Figure:
+    """The same limbs, as sure as any, in the colours of their sigma."""
+    return replace(figure, certainty=None, joint_colours=sigma_colours(capture.sigma[row]))
+
+
+def _first_panel(capture: Capture, row: int, image: np.ndarray, by_sigma: bool) -> np.ndarray:
     size = (image.shape[1], image.shape[0])
     if capture.seen[row]:
-        draw_figure(image, figure_over_video(capture, row, size))
+        figure = figure_over_video(capture, row, size)
+        draw_figure(image, _coloured(figure, capture, row) if by_sigma else figure)
         _draw_keypoints(image, capture, row)
-    draw_legend(image)
+    if not by_sigma:
+        draw_legend(image)
     draw_label(image, f"2D   {capture.timestamps[row]:.2f} s" + ("" if capture.seen[row] else "   not seen"))
     return image
 
@@ -165,13 +180,16 @@ def _draw_keypoints(image: np.ndarray, capture: Capture, row: int) -> None:
             cv2.circle(image, at, radius + 1, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _capture_panel(capture: Capture, row: int, eye: Eye, array: str, title: str) -> np.ndarray:
+def _capture_panel(capture: Capture, row: int, eye: Eye, array: str, title: str, by_sigma: bool) -> np.ndarray:
     image = eye.canvas()
     if capture.seen[row]:
-        draw_figure(image, eye.figure(
+        figure = eye.figure(
             tuple(capture.names.tolist()), getattr(capture, array)[row].astype(float), certainty_of(capture.sigma[row]),
             planted_names(capture.contacts[row], capture.contact_names),
-        ))  # fmt: skip
+        )  # fmt: skip
+        draw_figure(image, _coloured(figure, capture, row) if by_sigma else figure)
+    if by_sigma:
+        draw_sigma_scale(image)
     draw_label(image, title)
     return image
 

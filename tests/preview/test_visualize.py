@@ -7,7 +7,7 @@ from PIL import Image
 
 from gentg_blender.core.contract import GentgError
 from gentg_blender.core.skeleton import JOINTS
-from inference_backend.preview.draw import LEFT, RIGHT
+from inference_backend.preview.draw import LEFT, RIGHT, sigma_colours
 from inference_backend.preview.orbit import Eye
 from inference_backend.preview.visualize import Other, View, visualize
 from inference_backend.video.decode import decode
@@ -83,3 +83,21 @@ def test_faults(tmp_path):
     with pytest.raises(GentgError, match="3 frames of the capture are not in the video"):
         visualize(capture(TIMES), tmp_path / "a.mp4", video=source, view=SMALL)
     assert not (tmp_path / "a.mp4").exists()
+
+
+def test_uncertainty_as_colour(tmp_path):
+    """Sure limbs are violet, those that may be off by 20 cm yellow, on both sides; a scale says so."""
+    names = list(JOINTS)
+    sigma = np.full((6, len(names)), 0.0)
+    sigma[:, [i for i, n in enumerate(names) if n.startswith("l_")]] = 0.3
+    visualize(capture(TIMES, step=0.0, sigma=sigma), tmp_path / "a.png", view=View(240, 0.0, 1, "sigma"))
+    image = cv2.cvtColor(cv2.imread(str(tmp_path / "a.png")), cv2.COLOR_BGR2RGB)
+    sure, unsure = sigma_colours(np.array([0.0, 0.3]))
+    assert sure[2] > sure[1] + 80 and min(unsure[:2]) > 200 > unsure[2] + 100
+    body = image[40:215, round(SIZE[0] * 240 / SIZE[1]) :][:, 10:230]
+    at = {k: np.argwhere(np.abs(body.astype(int) - c).max(-1) < 40)[:, 1] for k, c in (("l", unsure), ("r", sure))}
+    assert len(at["l"]) > 30 and len(at["r"]) > 30 and at["l"].mean() > at["r"].mean() + 20
+    assert not has(body, LEFT) and not has(body, RIGHT)
+    scale = image[:30, -120:]
+    assert has(scale, sure, 3) and has(scale, unsure, 3)
+    assert (np.diff(sigma_colours(np.linspace(0, 0.2, 9)).sum(1)) > 0).all(), "brighter, the less sure"
