@@ -60,8 +60,8 @@ class CompareConfig:
     name: str = "compare"
     out: str = "runs"
     niceness: int = 10  # lowers the priority of the process; 0 leaves it
-    samples: int = 1440  # clips each network is trained on in the table of equal samples; 0: no such table
-    minutes: float = 0.75  # wall time each is trained for in the other; 0: no such table
+    samples: int = 720  # clips each network is trained on in the table of equal samples; 0: no such table
+    minutes: float = 0.5  # wall time each is trained for in the other; 0: no such table
     networks: list[str] = field(default_factory=lambda: ["tgt", "gpc", *BASELINES])
     ablations: dict[str, list[str]] = field(default_factory=lambda: dict(ABLATIONS))  # {}: none
     # Settings of one network that its paper gives and that differ from `train`.
