@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -18,7 +19,9 @@ from ..core.retarget.feet import FeetReport, FeetSettings, detect_contacts, plan
 from ..core.retarget.keys import Channels, RootMotion, channels, place_ik
 from ..core.retarget.presets import Switch
 from ..core.retarget.reach import reach_actor
+from ..core.retarget.rig import RigBone
 from ..core.retarget.solve import Solution, solve
+from ..core.retarget.twist import TwistBone, find_twist_bones, spread_twist
 from ..core.rotations import (
     quat_conjugate,
     quat_continuous,
@@ -59,6 +62,7 @@ class RetargetSettings:
     blend: float = 0.15  # seconds in which a foot eases into and out of its place
     reach_hands: float = 0.0  # 0: arms point as the actor's do; 1: wrists are where the actor's were
     reach_feet: float = 0.0  # the same for legs and ankles
+    twist_bones: bool = True  # key twist bones that hang on the limbs, see core.retarget.twist
     controls: Literal["FK", "IK"] = "FK"  # which are in use afterwards; both are keyed
     mirror: bool = False  # what the actor's left did the rig's right does
     allow_metarig: bool = False
@@ -158,7 +162,10 @@ def retarget_to_rig(
     solution = solve(motion, rig, mapping, settings.scale)
     feet, motion.contacts = _finish_pose(solution, motion, settings, warnings)
     place_ik(solution, limbs)
+    twists = _free_twist_bones(target, bones, mapping) if settings.twist_bones else []
+    twisted = spread_twist(solution, twists)
     keys = channels(solution, motion.times, settings.root_motion)
+    keys.rotation |= twisted
     still = [n for n in mapping.bones.get("root", ()) if n not in keys.rotation]
     for name in still:  # an earlier pose of a root that now stands still would carry the motion away
         keys.rotation[name] = np.broadcast_to([1.0, 0.0, 0.0, 0.0], (len(frames), 4))
@@ -218,6 +225,18 @@ def resolve_feet(
 
 
 # --------------------------------------------------------------------------- steps
+
+
+def _free_twist_bones(ob: bpy.types.Object, bones: Sequence[RigBone], mapping: Mapping) -> list[TwistBone]:
+    """Twist bones that the rig itself does not move by constraints or drivers."""
+    drivers = ob.animation_data.drivers if ob.animation_data is not None else ()
+    driven = {d.data_path.rpartition(".")[0] for d in drivers}
+    return [
+        t
+        for t in find_twist_bones(bones, mapping)
+        if not any(not c.mute for c in ob.pose.bones[t.name].constraints)
+        and bone_path(t.name, "")[:-1] not in driven
+    ]
 
 
 def _put_back(context, ob: bpy.types.Object) -> None:

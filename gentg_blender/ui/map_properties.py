@@ -79,6 +79,10 @@ class GentgRetargetSettings(bpy.types.PropertyGroup):
     )  # fmt: skip
     reach_hands: BoolProperty(name="Hands", default=True, description="Let the hands reach where the actor's did")
     reach_feet: BoolProperty(name="Feet", default=True, description="Let the feet reach where the actor's did")
+    twist_bones: BoolProperty(
+        name="Twist Bones", default=True,
+        description="Spread the twist of arms and legs over twist bones that hang on them. Leave it out where a game engine moves those itself",
+    )  # fmt: skip
     controls: EnumProperty(
         name="Controls", default="FK", items=(("FK", "FK", "FK controls are in use afterwards"), ("IK", "IK", "IK controls are in use afterwards")),
         description="Which of the rig's controls are in use afterwards; both are keyed",

@@ -42,6 +42,7 @@ class GENTG_PT_retarget(_Sidebar, bpy.types.Panel):
         column.prop(s, "feet")
         if s.feet:
             column.prop(s, "blend")
+        column.prop(s, "twist_bones")
         column.prop(s, "match")
         if s.match == "REACH":
             column.prop(s, "reach")
