@@ -92,17 +92,18 @@ def decode(line: bytes) -> dict[str, Any]:
 class Capture:
     """What one person's capture holds. T frames, J joints, B bones, K keypoints, C foot parts.
 
-    World: metres, right-handed, Z up, floor at z = 0. The first camera looks along +Y as far
-    as gravity lets it, so a person who faces the camera faces -Y, Blender's front.
-    Camera: metres, x right, y down, z forward; x_cam = R x_world + t. Pixels have (0, 0) at
-    the outer corner of the first pixel.
+    World: metres, right-handed, Z up, floor at z = 0. The camera looks along +Y as far as
+    gravity lets it, so a person who faces the camera faces -Y, Blender's front.
+    Camera: metres, x right, y down, z forward; x_cam = R x_world + t for a camera that stands
+    still, camera_rotation[t] (R x_world + t) in frame t of one that turns. Pixels have (0, 0)
+    at the outer corner of the first pixel.
     Frames where the person was not seen have `seen` False: their arrays hold interpolated
     values that must not be keyed.
     """
 
     names: np.ndarray  # (J,) joint names, gentg_blender.core.skeleton.JOINTS
     xyz: np.ndarray  # (T, J, 3) world
-    xyz_camera: np.ndarray  # (T, J, 3) camera axes, same poses as xyz
+    xyz_camera: np.ndarray  # (T, J, 3) axes of each frame's camera, same poses as xyz
     sigma: np.ndarray  # (T, J) metres, one standard deviation of the joint's distance error
     seen: np.ndarray  # (T,) bool
     timestamps: np.ndarray  # (T,) seconds from the start of the video, by its own clock
@@ -128,10 +129,20 @@ class Capture:
     xyz_tgt: np.ndarray  # (T, J, 3) world, TGT alone through the same solver: the "before"
     local_rotation_tgt: np.ndarray  # (T, B, 4)
     root_tgt: np.ndarray  # (T, 3)
+    camera_rotation: np.ndarray | None = None  # (T, 3, 3); the identity, as which None is taken, when it stood still
     meta: dict[str, Any] = field(default_factory=dict)  # versions, settings, hashes, warnings
+
+    def __post_init__(self) -> None:
+        if self.camera_rotation is None:
+            self.camera_rotation = np.tile(np.eye(3), (len(self), 1, 1))
 
     def __len__(self) -> int:
         return len(self.timestamps)
+
+    @property
+    def camera_turns(self) -> bool:
+        """Whether the camera was followed in a pan, tilt or roll."""
+        return bool(np.abs(self.camera_rotation - np.eye(3)).max() > 1e-9)
 
     def to_json(self) -> str:
         return json.dumps(self.meta, ensure_ascii=False, allow_nan=False, sort_keys=True)
@@ -147,8 +158,9 @@ _SCHEMA: dict[str, tuple[str, str]] = {
     "contacts": ("TC", "b"), "contact_names": ("C", "U"), "keypoints": ("TK3", "f"),
     "keypoint_names": ("K", "U"), "K": ("33", "f"), "R": ("33", "f"), "t": ("3", "f"),
     "image_size": ("2", "i"), "xyz_tgt": ("TJ3", "f"), "local_rotation_tgt": ("TB4", "f"),
-    "root_tgt": ("T3", "f"),
+    "root_tgt": ("T3", "f"), "camera_rotation": ("T33", "f"),
 }  # fmt: skip
+_MAY_LACK = {"camera_rotation"}  # files written before cameras were followed
 
 
 def validate(arrays: dict[str, np.ndarray], *, file: str | os.PathLike | None = None) -> None:
@@ -160,6 +172,8 @@ def validate(arrays: dict[str, np.ndarray], *, file: str | os.PathLike | None = 
                          hint="Choose an .npz that GenTG wrote, or estimate the clip again.")
 
     for name, (shape, kind) in _SCHEMA.items():
+        if name not in arrays and name in _MAY_LACK:
+            continue
         if name not in arrays:
             refuse(f"the array '{name}' is missing")
         a = arrays[name]
@@ -209,7 +223,7 @@ def load_capture(path: str | os.PathLike) -> Capture:
                          hint="Estimate the clip again.")
     validate(arrays, file=path)
     meta = json.loads(str(arrays.get("meta", "{}")))
-    return Capture(**{name: arrays[name] for name in _SCHEMA}, meta=meta)
+    return Capture(**{name: arrays[name] for name in _SCHEMA if name in arrays}, meta=meta)
 
 
 class atomic_file:

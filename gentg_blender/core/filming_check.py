@@ -158,5 +158,10 @@ def _camera(capture: Capture) -> Finding | None:
     median, high = _measure(capture, "camera_speed"), _measure(capture, "camera_speed_90")
     if median is None or high is None or (median < MOVING and high < SHAKING):
         return None
+    if capture.camera_turns:
+        trace = np.trace(capture.camera_rotation, axis1=1, axis2=2)
+        most = np.degrees(np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0))).max()
+        return Finding("hint", f"The camera turns, up to {most:.0f} degrees from the middle of the shot; it was followed.",
+                       "Stay in one place while you turn: a camera that travels cannot be followed.")
     return Finding("problem" if median > 0.1 else "hint", "The camera moves.",
                    "Use a tripod: the person's path in the room is only right for a camera that stands still.")

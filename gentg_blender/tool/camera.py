@@ -11,8 +11,9 @@ import numpy as np
 from mathutils import Matrix
 
 from ..core.contract import Capture, GentgError
+from ..core.rotations import matrix_to_quat, quat_continuous
 from ..core.strip import sequence_range
-from ..core.timing import TimeMap
+from ..core.timing import KeyPlan, TimeMap
 from .action import write_curve
 from .compat import new_channels, use_action
 from .transaction import Transaction
@@ -107,6 +108,19 @@ def build_camera(
     ob.lock_location = ob.lock_rotation = ob.lock_scale = (True, True, True)
     collection.objects.link(ob)
     return ob
+
+
+def turn_camera(ob: bpy.types.Object, capture: Capture, plan: KeyPlan, made: Transaction) -> None:
+    """Key the rotation of a camera that was followed, on the frames that the person has keys on."""
+    blender = np.diag([1.0, -1.0, -1.0])  # looks along -Z, Y up
+    world = np.swapaxes(np.asarray(capture.camera_rotation, float) @ np.asarray(capture.R, float), -1, -2) @ blender
+    q = quat_continuous(plan.rotations(matrix_to_quat(world)))
+    ob.rotation_mode = "QUATERNION"
+    action = made.own(bpy.data.actions.new(f"{ob.name} turn"))
+    bag = new_channels(action, ob)
+    for k in range(4):
+        write_curve(bag, "rotation_quaternion", k, "Camera", plan.frames, q[:, k])
+    use_action(ob, action)
 
 
 def add_background(

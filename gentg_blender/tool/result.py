@@ -15,7 +15,7 @@ from ..core.contract import Capture, GentgError
 from ..core.timing import KeyPlan, Keys, TimeMap, fps_and_base, plan_keys, scene_rate
 from .action import Channel, add_properties, confidence_channels, contact_channels, pose_channels
 from .armature import build_armature
-from .camera import add_background, build_camera, load_clip, match_resolution
+from .camera import add_background, build_camera, load_clip, match_resolution, turn_camera
 from .colors import show_confidence
 from .compat import use_action
 from .draft import DraftAction
@@ -225,6 +225,8 @@ class CaptureImport:
     def _add_camera(self, scene, name: str, collection, first: int, last: int, made: Transaction) -> bpy.types.Object:
         camera = build_camera(scene, self.capture, f"{name} camera", collection, made)
         s = self.settings
+        if self.capture.camera_turns:
+            turn_camera(camera, self.capture, self._plan, made)
         if s.video is not None:
             add_background(camera, Path(s.video), s.sequence, float(self.capture.fps), self._time_map, first, last, made)
         if scene.camera is None:

@@ -1,4 +1,4 @@
-"""Detections, lifts and lists of people as cache files, each with the warnings that came with it."""
+"""Detections, camera motions, lifts and lists of people as cache files, each with the warnings that came with it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gentg_blender.core.contract import PersonSeed
 from inference_backend.keypoints.people import PeopleFound, Person
 from inference_backend.keypoints.track import KeypointTrack, load_track, save_track
 from inference_backend.lifting.lifted import Lifted
+from inference_backend.video.camera_motion import CameraMotion
 
 if TYPE_CHECKING:  # imports torch, which a cached detection does not need
     from inference_backend.lifting.lifter import LiftResult
@@ -52,6 +53,18 @@ def load_lift(path: Path) -> LiftResult:
         notes = json.loads(str(archive["notes"]))
         parts = {part: Lifted(**{f.name: archive[f"{part}.{f.name}"] for f in fields(Lifted)}) for part in _PARTS}
     return LiftResult(**parts, **notes)
+
+
+def save_motion(motion: CameraMotion, path: Path) -> None:
+    """Write to `path`."""
+    with open(path, "wb") as stream:
+        np.savez(stream, rotations=motion.rotations, confidence=motion.confidence)
+
+
+def load_motion(path: Path) -> CameraMotion:
+    """Read from `path`; raises whatever a damaged file makes numpy raise."""
+    with np.load(path, allow_pickle=False) as archive:
+        return CameraMotion(archive["rotations"], archive["confidence"])
 
 
 def save_people(found: PeopleFound, path: Path) -> None:

@@ -110,7 +110,8 @@ class Estimator:
                 run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
                 raw = run.detect(source, info)
                 camera = intrinsics(settings, info.size, info.focal_px)
-                capture = run.to_capture(run.clean(raw), camera)
+                track = run.clean(raw)
+                capture = run.to_capture(track, camera, run.turning(source, track, camera))
                 capture.meta["source"] = _source_facts(info)
                 run.write(capture, early["capture"])
                 if outputs.preview or outputs.still:
@@ -248,6 +249,26 @@ class _Run:
         self.report("clean", len(track), len(track))
         return cleaned
 
+    def turning(self, source: Path | ImageSequence, track: KeypointTrack, camera: Intrinsics) -> np.ndarray | None:
+        """Rotations (T, 3, 3) of a camera that turns, None for one that stands still or cannot be followed."""
+        from .steady import may_move, person_boxes, turning
+
+        if not may_move(track):
+            return None
+        from inference_backend.video.camera_motion import estimate_camera_motion
+
+        from .entries import load_motion, save_motion
+
+        boxes = person_boxes(track)
+        key = key_of(version=__version__, content=_content(source), K=camera.K, frames=track.frames, boxes=boxes)
+        motion = self._through_cache(
+            "camera", key, load_motion,
+            lambda: estimate_camera_motion(source, camera.K, track.image_size, track.frames, boxes, self.report), save_motion,
+        )  # fmt: skip
+        rotations, warning = turning(motion)
+        self.warnings += [warning] if warning else []
+        return rotations
+
     def lift(self, track: KeypointTrack, camera: Intrinsics) -> LiftResult:
         """3D by TGT and by TGT with GPC."""
         s = self.settings
@@ -270,12 +291,14 @@ class _Run:
 
         return self._through_cache("lift", key, load_lift, compute, save_lift)
 
-    def to_capture(self, track: KeypointTrack, camera: Intrinsics) -> Capture:
-        """Lift, solve and assemble; `meta` lacks the source."""
+    def to_capture(self, filmed: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None = None) -> Capture:
+        """Lift, solve and assemble; `meta` lacks the source. `turning`: as `turning()` gives it."""
         from inference_backend.solve.solve import solve
 
         from .result import assemble
+        from .steady import steadied
 
+        track = filmed if turning is None else steadied(filmed, camera.K, turning)
         result = self.lift(track, camera)
         self.report("solve", 0, len(track))
         after = solve(result.corrected, track, camera.K, self.settings, self.report)
@@ -283,7 +306,7 @@ class _Run:
         if not np.array_equal(result.tgt.joints, result.corrected.joints):
             before = solve(result.tgt, track, camera.K, self.settings, self.report, like=after)
         self.warnings += [w for w in (camera.warning, *result.warnings, *after.warnings) if w]
-        capture = assemble(track, camera, before, after)
+        capture = assemble(filmed, camera, turning, before, after)
         capture.meta = {
             "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
             "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout, "cleaning": self.cleaning,

@@ -12,14 +12,21 @@ from inference_backend.solve.solve import Solved
 from .camera import Intrinsics
 
 
-def assemble(track: KeypointTrack, camera: Intrinsics, before: Solved, after: Solved) -> Capture:
-    """A capture without `meta`; `before` is the solved TGT, `after` the corrected one, of the same frames."""
+def assemble(
+    track: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None, before: Solved, after: Solved
+) -> Capture:
+    """A capture without `meta`; `before` is the solved TGT, `after` the corrected one, of the same frames.
+
+    `turning` (T, 3, 3) takes the axes of the still camera, which both were solved in, to each frame's; None if
+    the camera stood still. `track` is as filmed.
+    """
+    seen_from = after.xyz_camera if turning is None else np.einsum("tij,tkj->tki", turning, after.xyz_camera)
 
     def f32(a: np.ndarray) -> np.ndarray:
         return np.asarray(a, dtype=np.float32)
 
     return Capture(
-        names=np.array(JOINTS), xyz=f32(after.xyz), xyz_camera=f32(after.xyz_camera), sigma=f32(after.sigma),
+        names=np.array(JOINTS), xyz=f32(after.xyz), xyz_camera=f32(seen_from), sigma=f32(after.sigma),
         seen=np.asarray(track.seen, dtype=bool), timestamps=np.asarray(track.timestamps, dtype=np.float64),
         frames=np.asarray(track.frames, dtype=np.int64), fps=np.array(float(track.fps)),
         bone_names=np.array(BONES), bone_parents=np.asarray(BONE_PARENTS, dtype=np.int64),
@@ -33,5 +40,5 @@ def assemble(track: KeypointTrack, camera: Intrinsics, before: Solved, after: So
         K=np.asarray(camera.K, dtype=np.float64), R=np.asarray(after.R, dtype=np.float64), t=np.asarray(after.t, dtype=np.float64),
         image_size=np.array(track.image_size, dtype=np.int64),
         xyz_tgt=f32(before.xyz), local_rotation_tgt=np.asarray(before.local_rotation, dtype=np.float64),
-        root_tgt=np.asarray(before.root, dtype=np.float64),
+        root_tgt=np.asarray(before.root, dtype=np.float64), camera_rotation=turning,
     )  # fmt: skip

@@ -27,7 +27,7 @@ def projection_error(c, r) -> float:
     clip_aspect = width / height * (c.K[1, 1] / c.K[0, 0])
     for i in (0, len(c) // 2, len(c) - 1):
         scene.frame_set(int(r.first_frame) + i)
-        x = truth(c)[i, :, 0] @ c.R.T + c.t
+        x = (truth(c)[i, :, 0] @ c.R.T + c.t) @ c.camera_rotation[i].T
         want = x @ c.K.T
         want = want[:, :2] / want[:, 2:]
         for b, name in enumerate(BONES):
@@ -63,6 +63,20 @@ def test_scene_of_another_shape_is_kept_and_still_matches():
             assert (render.resolution_x, render.resolution_y) == scene_size
             error = projection_error(c, r)
             assert error < 0.05, (size, scene_size, error)
+
+
+def test_a_camera_that_turns_follows_its_keys():
+    c = walking(1.0)
+    angle = np.radians(20.0) * np.sin(np.linspace(0.0, 2.0, len(c)))
+    zero, one = np.zeros_like(angle), np.ones_like(angle)
+    cos, sin = np.cos(angle), np.sin(angle)
+    c.camera_rotation = np.stack([cos, zero, -sin, zero, one, zero, sin, zero, cos], -1).reshape(-1, 3, 3)
+    r = import_capture(bpy.context, c, ImportSettings(name="pan", set_rate=True, set_resolution=True))
+    assert r.camera.animation_data.action is not None
+    assert projection_error(c, r) < 0.05
+    c.camera_rotation[:] = np.eye(3)
+    r = import_capture(bpy.context, c, ImportSettings(name="still", set_rate=True))
+    assert r.camera.animation_data is None
 
 
 def test_two_focal_lengths_need_other_pixels():

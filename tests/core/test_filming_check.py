@@ -91,6 +91,16 @@ def test_moving_camera(good, median, high, level):
     assert [f.level for f in found] == ([level] if level else []) and all("tripod" in f.advice for f in found)
 
 
+def test_a_camera_that_was_followed_is_no_problem(good):
+    turned = replace(filmed(good, camera_speed=0.2, camera_speed_90=0.3), camera_rotation=None)
+    angle = np.radians(np.linspace(-12.0, 12.0, len(good)))
+    turned.camera_rotation[:, 0, 0] = turned.camera_rotation[:, 2, 2] = np.cos(angle)
+    turned.camera_rotation[:, 2, 0] = np.sin(angle)
+    turned.camera_rotation[:, 0, 2] = -np.sin(angle)
+    (found,) = [f for f in check_filming(turned) if "camera" in f.what]
+    assert found.level == "hint" and "12 degrees" in found.what and "followed" in found.what
+
+
 def test_what_was_not_measured_is_not_said(good):
     nothing = dict.fromkeys(("blur", "others", "camera_speed", "camera_speed_90"))
     for capture in (filmed(good, **nothing), replace(good, meta={}), replace(good, meta={"footage": None})):
