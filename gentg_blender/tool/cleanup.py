@@ -26,7 +26,7 @@ from ..core.retarget.cleanup import (
     reduce_keys,
     smooth_rotations,
 )
-from ..core.retarget.feet import detect_contacts, sole_points
+from ..core.retarget.contacts import detect_contacts, sole_points
 from ..core.retarget.keys import smooth
 from ..core.retarget.mapping import Mapping
 from ..core.rotations import quat_continuous, quat_multiply, quat_rotate

@@ -15,7 +15,8 @@ from ..core.contract import GentgError
 from ..core.retarget import DryReport, Mapping, Recognition, dry_report, recognise
 from ..core.retarget.body import SourceMotion
 from ..core.retarget.cleanup import mirror_motion
-from ..core.retarget.feet import FeetReport, FeetSettings, detect_contacts, plant_feet
+from ..core.retarget.contacts import detect_contacts
+from ..core.retarget.feet import FeetReport, FeetSettings, plant_feet
 from ..core.retarget.keys import Channels, RootMotion, channels, place_ik
 from ..core.retarget.presets import Switch
 from ..core.retarget.reach import reach_actor

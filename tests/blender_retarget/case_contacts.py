@@ -11,7 +11,7 @@ import bpy  # noqa: E402
 import numpy as np  # noqa: E402
 from case_retarget import build, make_rig, raises, read_back, rigify, source  # noqa: E402
 
-from gentg_blender.core.retarget.feet import runs  # noqa: E402
+from gentg_blender.core.retarget.contacts import runs  # noqa: E402
 from gentg_blender.tool.cleanup import revert, smooth_action  # noqa: E402
 from gentg_blender.tool.compat import channelbag  # noqa: E402
 from gentg_blender.tool.contacts import has_contacts, lock_feet_again, mark_contact  # noqa: E402

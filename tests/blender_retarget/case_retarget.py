@@ -18,7 +18,7 @@ from rig_factory import angle, make_rig  # noqa: E402
 from striding import striding  # noqa: E402
 
 from gentg_blender.core.contract import GentgError  # noqa: E402
-from gentg_blender.core.retarget.feet import runs  # noqa: E402
+from gentg_blender.core.retarget.contacts import runs  # noqa: E402
 from gentg_blender.core.retarget.mapping import NEXT  # noqa: E402
 from gentg_blender.tool.result import ImportSettings, import_capture  # noqa: E402
 from gentg_blender.tool.retarget import (  # noqa: E402

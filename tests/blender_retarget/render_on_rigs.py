@@ -23,7 +23,7 @@ from picture_body import add_body  # noqa: E402
 from rig_factory import make_rig  # noqa: E402
 
 from gentg_blender.core.contract import load_capture  # noqa: E402
-from gentg_blender.core.retarget.feet import runs  # noqa: E402
+from gentg_blender.core.retarget.contacts import runs  # noqa: E402
 from gentg_blender.core.skeleton import BONES  # noqa: E402
 from gentg_blender.tool.result import ImportSettings, import_capture  # noqa: E402
 from gentg_blender.tool.retarget import recognise_rig, retarget_to_rig  # noqa: E402

@@ -7,7 +7,8 @@ import pytest
 from rig_factory import forward_matrices, make_rig, world_points
 
 from gentg_blender.core.retarget.body import control_rig
-from gentg_blender.core.retarget.feet import FeetSettings, detect_contacts, plant_feet, reach_wrist, runs
+from gentg_blender.core.retarget.contacts import detect_contacts, runs
+from gentg_blender.core.retarget.feet import FeetSettings, plant_feet, reach_wrist
 from gentg_blender.core.retarget.keys import channels
 from gentg_blender.core.retarget.mapping import Mapping
 from gentg_blender.core.retarget.solve import solve
