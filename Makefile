@@ -1,13 +1,15 @@
 # make        the environment in .venv, with .venv/bin/gentg
 # make demo   the sample clip -> demo/: capture, .blend, .fbx, preview video and a still
 # make test   all tests that this machine can run
+# make bpy-5.0  Blender 5.0 as a Python module in a folder of its own (1 GB), for `make test` to run in too
 # make lint   ruff
 # make clean  remove the environment and the demo
 VENV := .venv
 BIN := $(VENV)/bin
+BPY50 := .venv-bpy-5.0
 SAMPLE := samples/beam_walk.mp4
 
-.PHONY: all demo test lint clean
+.PHONY: all demo test bpy-5.0 lint clean
 .DELETE_ON_ERROR:
 
 all: $(VENV)/.complete
@@ -23,8 +25,16 @@ demo: all
 test: all
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+bpy-5.0: $(BPY50)/.complete
+
+$(BPY50)/.complete: requirements/blender-5.0.lock | all
+	$(BIN)/python -m venv --clear $(BPY50)
+	$(BPY50)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps -r $<
+	$(BPY50)/bin/python -c 'import bpy'
+	@touch $@
+
 lint: all
 	$(BIN)/ruff check .
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(BPY50) demo

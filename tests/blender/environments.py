@@ -1,4 +1,4 @@
-"""The Blenders at hand: $GENTG_BLENDER, and this Python if it has the bpy module.
+"""The Blenders at hand: $GENTG_BLENDER, this Python if it has the bpy module, and what `make bpy-5.0` made.
 
 $GENTG_BPY_PYTHONS may name further Pythons with bpy, separated as in PATH.
 """
@@ -43,6 +43,8 @@ def environments() -> list[Environment]:
         found.append(Environment("blender", blender, True))
     if importlib.util.find_spec("bpy"):
         found.append(Environment("bpy", sys.executable, False))
+    for complete in sorted(ROOT.glob(".venv-bpy-*/.complete")):
+        found.append(Environment(complete.parent.name.removeprefix(".venv-"), str(complete.parent / "bin" / "python"), False))
     for i, python in enumerate(filter(None, os.environ.get("GENTG_BPY_PYTHONS", "").split(os.pathsep))):
         found.append(Environment(f"bpy{i + 2}", python, False))
     return found
