@@ -13,7 +13,7 @@ import bpy
 import numpy as np
 
 from ..core.contract import GentgError, atomic_file
-from ..core.retarget.bvh import write_bvh
+from ..core.retarget.bvh import moves_against_parent, write_bvh
 from ..core.retarget.glb import set_duration
 from ..core.retarget.rig import is_layered, parents_first
 from ..core.timing import scene_rate
@@ -161,11 +161,18 @@ def _bvh(context, ob: bpy.types.Object, path: Path, first: int, last: int) -> No
         )
     frames = np.arange(first, last + 1, dtype=float)
     motion = motion_of_bones(context, ob, names, frames)
+    rest, turned = motion.body, motion.rotation
     at = {n: i for i, n in enumerate(names)}
+    parents = np.array([at.get(b.parent, -1) for b in bones])
+    top = 0
+    # a BVH's root is the hips: a root bone above them that they move against would take their travel away
+    while np.sum(parents == top) == 1 and moves_against_parent(
+        top + 1, top, rest.head, rest.rotation, motion.head, turned
+    ):
+        top += 1
     text = write_bvh(
-        names, np.array([at.get(b.parent, -1) for b in bones]), motion.body.head, motion.body.tail,
-        motion.body.rotation, motion.head, motion.rotation,
-        1.0 / scene_rate(context.scene.render.fps, context.scene.render.fps_base),
+        names[top:], np.maximum(parents[top:] - top, -1), rest.head[top:], rest.tail[top:], rest.rotation[top:],
+        motion.head[:, top:], turned[:, top:], 1.0 / scene_rate(context.scene.render.fps, context.scene.render.fps_base),
     )  # fmt: skip
     path.write_text(text, encoding="utf-8")
 
