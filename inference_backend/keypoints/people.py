@@ -25,7 +25,7 @@ from .tracking import overlap
 
 Report = Callable[[str, int, int | None], None]
 MOST_SAMPLES = 24
-_EVERY = 1.5  # seconds between samples, where that needs fewer than the most
+_EVERY, _FEWEST = 1.5, 6  # seconds between samples, where that needs fewer than the most; at least this many
 _SEEK = 20.0  # seconds of clip above which it is quicker to jump from sample to sample
 _MAX_SIZE = 1080  # shorter side in pixels: small people in the background need more than the detectors do
 _THUMBNAIL = 256  # pixels, longer side
@@ -101,7 +101,7 @@ def find_people(
     info = probe(source)
     begin, last = start or 0.0, info.duration if end is None else min(end, info.duration)
     length = max(last - begin, 0.0)
-    count = max(1, min(samples, max(3, math.ceil(length / _EVERY)), math.floor(length * info.fps) or 1))
+    count = max(1, min(samples, max(_FEWEST, math.ceil(length / _EVERY)), math.floor(length * info.fps) or 1))
     times = begin + (np.arange(count) + 0.5) * length / count
     forget = getattr(detector, "forget", lambda: None)
     identities: list[list[_Sighting]] = []
@@ -113,6 +113,7 @@ def find_people(
         looked += 1
     report("people", count, count)
     people = _merge([i for i in identities if _is_somebody(i, looked, info.size[1])])
+    people = [p for p in people if not _is_passing_view(p, people)]
     if not people:
         raise GentgError(
             "no_person", f"Nobody was found in {looked} pictures of the clip.", file=info.path, hint=_HINT
@@ -253,6 +254,18 @@ def _is_somebody(identity: list[_Sighting], samples: int, height: int) -> bool:
     if score < _LEAST_SCORE:
         return False
     return len(identity) > 1 or samples < 3 or identity[0].size > _ONCE_SIZE * height
+
+
+def _is_passing_view(identity: list[_Sighting], people: list[list[_Sighting]]) -> bool:
+    """Whether somebody seen once is a known person, half covered: one who is seen before and after, but not then."""
+    if len(identity) > 1:
+        return False
+    once = identity[0]
+    for other in people:
+        samples = {s.sample for s in other}
+        if once.sample not in samples and min(samples) < once.sample < max(samples):
+            return True
+    return False
 
 
 def _merge(identities: list[list[_Sighting]]) -> list[list[_Sighting]]:

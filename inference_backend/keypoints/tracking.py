@@ -41,6 +41,9 @@ class TrackingConfig:
     alike: float = 4.5  # at most, to join a person who was out of sight longer than `max_gap`
     certain: float = 3.0  # at most, after a shorter time, when it takes a cut to explain the jump
     ahead: float = 1.5  # by which the chosen person must match better than anybody else
+    near: float = 0.35  # distance of two people's middles from which on one may be taken for the other ...
+    near_gap: float = 0.5  # ... and seconds without it that still are the same encounter
+    memory: float = 3.0  # seconds before and after an encounter whose looks are compared
     seed_time: float = 0.5  # seconds around a person's seed in which he or she must be found ...
     seed_overlap: float = 0.3  # ... with a box that shares this much with the seed's, intersection over union
 
@@ -58,6 +61,10 @@ class _Track:
     def sightings(self) -> list[tuple[int, int]]:
         """(frame's row, detection's index) of each."""
         return list(zip(self.rows, self.picks))
+
+    def part(self, begin: int, end: int) -> _Track:
+        """Some of its sightings, by their positions; without the motion state, which only linking needs."""
+        return _Track(self.rows[begin:end], self.picks[begin:end])
 
     def overlaps(self, other: _Track) -> bool:
         return self.rows[0] <= other.rows[-1] and other.rows[0] <= self.rows[-1]
@@ -110,7 +117,7 @@ def follow_person(
     frame_time = float(np.median(steps)) if len(steps) else 1.0
     duration = np.minimum(np.append(steps, frame_time), 2 * frame_time)
     least = min(config.least, duration.sum() / 3) - 1e-9
-    tracks = _link(times, found, config)
+    tracks = _cut_where_exchanged(_link(times, found, config), times, found, config)
     people = [t for t in tracks if sum(duration[t.rows]) >= least and not _is_false(t, times, found, config)]
     chosen = np.full(len(times), -1)
     if person is not None or people:
@@ -120,11 +127,96 @@ def follow_person(
         else:
             best = max(
                 people,
-                key=lambda t: sum(duration[r] * found[r][p].size * found[r][p].score for r, p in t.sightings()),
+                key=lambda t: sum(
+                    duration[r] * found[r][p].size * found[r][p].score for r, p in t.sightings()
+                ),
             )
         for track in _rejoin(best, people, times, found, config):
             chosen[track.rows] = track.picks
     return chosen
+
+
+@dataclass(frozen=True)
+class _Encounter:
+    """Rows of a track between which somebody else was so near that the two may have been exchanged."""
+
+    first: int
+    last: int
+    others: tuple[int, ...]  # indices of the tracks that came near
+
+
+def _cut_where_exchanged(
+    tracks: list[_Track], times: np.ndarray, found: list[list[_Person]], config: TrackingConfig
+) -> list[_Track]:
+    """Cut tracks that wear somebody else's clothes after an encounter; what lies inside it is left out.
+
+    Motion alone cannot tell two people apart who pass in front of each other. `_rejoin` puts the pieces together
+    again by their clothes. Where those do not tell, the tracks stay as motion linked them.
+    """
+    out: list[_Track] = []
+    for index, track in enumerate(tracks):
+        begin = 0
+        for meeting in _encounters(index, tracks, times, found, config):
+            before = _looks(track, times, found, times[meeting.first], -config.memory)
+            after = _looks(track, times, found, times[meeting.last], config.memory)
+            changed = distance(before, after)
+            if not config.certain < changed < np.inf:
+                continue
+            others = [tracks[i] for i in meeting.others]
+            alike = [
+                distance(after, _looks(o, times, found, times[meeting.first], -config.memory)) for o in others
+            ]
+            alike += [
+                distance(before, _looks(o, times, found, times[meeting.last], config.memory)) for o in others
+            ]
+            if min(alike) + config.ahead < changed:
+                rows = np.array(track.rows)
+                out.append(track.part(begin, int(np.searchsorted(rows, meeting.first))))
+                begin = int(np.searchsorted(rows, meeting.last, side="right"))
+        out.append(track.part(begin, len(track.rows)) if begin else track)
+    return [t for t in out if t.rows]
+
+
+def _encounters(
+    index: int, tracks: list[_Track], times: np.ndarray, found: list[list[_Person]], config: TrackingConfig
+) -> list[_Encounter]:
+    """When other tracks came near the one of this index, in order."""
+    mine = {r: found[r][p] for r, p in tracks[index].sightings()}
+    near: list[tuple[int, int]] = []  # row, other track
+    for i, other in enumerate(tracks):
+        if i == index or not tracks[index].overlaps(other):
+            continue
+        for row, pick in other.sightings():
+            if row in mine:
+                apart = np.linalg.norm(found[row][pick].middle - mine[row].middle)
+                if apart < config.near * max(found[row][pick].size, mine[row].size):
+                    near.append((row, i))
+    meetings: list[_Encounter] = []
+    for row, i in sorted(near):
+        if meetings and times[row] - times[meetings[-1].last] <= config.near_gap:
+            last = meetings[-1]
+            meetings[-1] = _Encounter(last.first, row, tuple(sorted({*last.others, i})))
+        else:
+            meetings.append(_Encounter(row, row, (i,)))
+    return [_Encounter(m.first, _found_again(m, tracks, times, config), m.others) for m in meetings]
+
+
+def _found_again(meeting: _Encounter, tracks: list[_Track], times: np.ndarray, config: TrackingConfig) -> int:
+    """The row up to which an encounter lasts: until everybody is seen again who was hidden by somebody in it."""
+    last = meeting.last
+    for i in meeting.others:
+        later = [r for r in tracks[i].rows if r > meeting.last]
+        if later and times[later[0]] - times[meeting.last] <= config.max_gap:
+            last = max(last, later[0])
+    return last
+
+
+def _looks(
+    track: _Track, times: np.ndarray, found: list[list[_Person]], time: float, span: float
+) -> np.ndarray:
+    """What the track's person wears in `span` seconds after `time`, or before it where `span` is negative."""
+    low, high = (time + span, time) if span < 0 else (time, time + span)
+    return average(found[r][p].appearance for r, p in track.sightings() if low < times[r] < high)
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
@@ -137,7 +229,11 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _named(
-    person: PersonSeed, tracks: list[_Track], times: np.ndarray, detections: list[list[Detection]], config: TrackingConfig
+    person: PersonSeed,
+    tracks: list[_Track],
+    times: np.ndarray,
+    detections: list[list[Detection]],
+    config: TrackingConfig,
 ) -> _Track:
     """The track of the person who is nearest to the seed's place and time. Raises GentgError("no_person")."""
     box, best, most = np.array(person.box), None, -np.inf
@@ -216,7 +312,12 @@ def _plausible(
     ]
     if abs(np.log(ends[1] / ends[0])) > np.log(config.growth) * min(1.0 + gap, 3.0):
         return False
-    return gap > config.max_gap or apart <= config.certain
+    if gap > config.max_gap or apart <= config.certain:
+        return True
+    # Somebody who passed in front: no jump has to be explained.
+    last, next_ = (found[r][p] for r, p in (first.sightings()[-1], then.sightings()[0]))
+    moved = np.linalg.norm(next_.middle - last.middle) / max(last.size, next_.size)
+    return bool(moved <= min(config.reach + config.speed * gap, config.widest))
 
 
 def _link(times: np.ndarray, found: list[list[_Person]], config: TrackingConfig) -> list[_Track]:

@@ -39,7 +39,7 @@ def test_list_and_estimate_one(gentg, pair, tmp_path):
             and capture.meta["footage"]["others"] == 1.0
         )
     text = gentg("people", pair)
-    assert text.code == 0 and text.out.startswith("2 found in 3 pictures of 600 x 500")
+    assert text.code == 0 and text.out.startswith("2 found in 6 pictures of 600 x 500")
     missing = gentg("estimate", pair, "--person", "7", "-o", tmp_path / "none", "--quiet")
     assert missing.code == 5 and "no person 7" in missing.err and not (tmp_path / "none").exists()
 
@@ -53,7 +53,7 @@ def test_the_command_is_cached_and_tidy(pair, tmp_path, monkeypatch):
         estimator, params, Reporter(lambda stage, done, total, *_: stages.append((stage, done, total)))
     )
     encode(message("result", id="a", result=first))
-    assert ("people", 3, 3) in stages and first["sampled"] == 3
+    assert ("people", 6, 6) in stages and first["sampled"] == 6
     pictures = {p["thumbnail"]: open(p["thumbnail"], "rb").read() for p in first["people"]}
     assert all(data[:3] == b"\xff\xd8\xff" for data in pictures.values())
 

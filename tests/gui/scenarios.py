@@ -229,6 +229,38 @@ def states(report: dict) -> Steps:
     yield from screenshot("preferences")
 
 
+def people(report: dict) -> Steps:
+    """Find the people in the strip's clip, pick the second, estimate; the list goes when the extension does."""
+    from driver import area
+
+    session = gentg()
+    listed = sys.modules[type(session).__module__.replace(".session", ".people")].listed
+    yield from prepare(report)
+    add_clip()
+    settings = bpy.context.scene.gentg
+    settings.person = "PICK"
+    yield from screenshot("people-none")
+    yield from press_button(SEQ, "gentg.find_people")
+    yield from wait_for(lambda: session.busy, "the click starts a search", 5)
+    yield from wait_for(lambda: not session.busy, "the list", 120)
+    assert len(listed.people) == 2 and not armatures(), session.notices
+    yield 0.5
+    yield from screenshot("people-found")
+    pick = yield from find_button(SEQ, "gentg.pick_person", at=0.5)
+    assert pick is not None, "no button to pick the second person"
+    yield from click(*pick)
+    yield from wait_for(lambda: settings.picked_number == 2, "the click picks", 5)
+    yield 0.5
+    yield from screenshot("people-picked")
+    report["icons"] = [p.icon for p in listed.people]
+    report["ticks"] = asdict(session.ticks)
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area(SEQ)):
+        bpy.ops.gentg.estimate_pose()
+    yield from wait_for(lambda: not session.busy, "the result", 240)
+    report["names"] = sorted(o.name for o in armatures())
+    report["folder"] = str(listed.folder)
+
+
 def gallery(report: dict) -> Steps:
     """Pictures for the documentation, with the real backend: queue, result over the clip, captures, retarget."""
     from driver import area
@@ -279,4 +311,5 @@ def gallery(report: dict) -> Steps:
     yield from screenshot("gallery-result")
 
 
-play({"estimate": estimate, "long": long, "cancel": cancel, "states": states, "gallery": gallery}[NAME], REPORT)
+if __name__ == "__main__":
+    play({"estimate": estimate, "long": long, "cancel": cancel, "states": states, "people": people, "gallery": gallery}[NAME], REPORT)

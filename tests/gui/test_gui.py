@@ -60,10 +60,11 @@ def fake(tmp_path_factory):
     return python, folder / "walk.npz"
 
 
-def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, **environment: str) -> dict:
+def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, *, script: str = "scenarios.py",
+         **environment: str) -> dict:  # fmt: skip
     report = tmp_path / "report.json"
     command = ["xvfb-run", "-a", "-s", "-screen 0 1600x900x24", BLENDER, "--enable-event-simulate", "--window-geometry",
-               "0", "0", "1600", "900", "--no-window-focus", "--python", str(HERE / "scenarios.py"), "--", scenario, str(report), str(CLIP)]  # fmt: skip
+               "0", "0", "1600", "900", "--no-window-focus", "--python", str(HERE / script), "--", scenario, str(report), str(CLIP)]  # fmt: skip
     env = {**profile, **environment}
     with open(tmp_path / "blender.log", "w") as log:
         done = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=timeout, check=False)
@@ -107,6 +108,27 @@ def test_cancel_crash_and_again(profile, fake, tmp_path):
     assert gone(result["backend"])
 
 
+def test_find_people_and_pick_one(profile, fake, tmp_path):
+    python, capture = fake
+    result = play(profile, tmp_path, "people", GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=20,pause=0.03,capture={capture}")
+    assert result["names"] == ["beam_walk person 2"] and all(result["icons"]), result
+    assert result["ticks"]["longest_cpu"] < 0.05, result
+    assert not Path(result["folder"]).exists(), "the thumbnails go with Blender"
+
+
+def test_set_up_by_clicks_offline_cancelled_and_gone_on_with(profile, fake, tmp_path):
+    _, capture = fake
+    own = shutil.copytree(profile["BLENDER_USER_RESOURCES"], tmp_path / "profile")  # what is set up stays out of the others
+    python = tmp_path / "python3.11"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fake_python.py"}" "$0" "$@"\n')
+    python.chmod(0o755)
+    profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"} | {"BLENDER_USER_RESOURCES": str(own)}
+    result = play(profile, tmp_path, "set_up", script="scenarios_setup.py", GENTG_FAKE_PYTHON=str(python), GENTG_FAKE_PAUSE="0.2",
+                  GENTG_FAKE_PIP=str(tmp_path / "pip.log"), GENTG_FAKE=f"frames=10,capture={capture}")  # fmt: skip
+    assert 0 < result["before_cancel"] < result["packages"], result
+    assert gone(result["backend"])
+
+
 def test_states_without_a_backend(profile, tmp_path):
     profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"}
     play(profile, tmp_path, "states")
@@ -122,3 +144,4 @@ def test_the_whole_path_with_the_real_backend(profile, tmp_path):
 @pytest.mark.skipif(not os.environ.get("GENTG_BACKEND_PYTHON") or not os.environ.get("GENTG_SHOTS"), reason="makes docs/images: needs GENTG_BACKEND_PYTHON and GENTG_SHOTS")
 def test_two_strips_and_pictures_for_the_documentation(profile, tmp_path):
     play(profile, tmp_path, "gallery", timeout=600)
+    play(profile, tmp_path, "people", timeout=600)

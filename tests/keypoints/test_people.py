@@ -10,6 +10,7 @@ import pytest
 from gentg_blender.core.contract import EstimateSettings, GentgError, PersonSeed
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINT_MIRROR
+from inference_backend.keypoints.appearance import SHAPE
 from inference_backend.keypoints.detect import detect_video
 from inference_backend.keypoints.detector import Detection, box_of
 from inference_backend.keypoints.layouts import LAYOUTS
@@ -91,7 +92,7 @@ def test_others_are_seen_for_the_filming_check(walker):
 
 def test_people_are_listed_with_a_place_each(clip, detector):
     found = find_people(clip, detector)
-    assert found.sampled == 3 and found.image_size == (2 * WIDTH, HEIGHT) and len(found.people) == 2
+    assert found.sampled == 6 and found.image_size == (2 * WIDTH, HEIGHT) and len(found.people) == 2
     boxes = sorted(p.box for p in found.people)
     assert boxes[0][2] < WIDTH < boxes[1][0]
     assert abs(boxes[0][0] - (2 * WIDTH - boxes[1][2])) < 12  # mirror images
@@ -172,6 +173,44 @@ def test_the_seed_chooses_also_who_is_smaller_and_seen_for_less(figure):
     assert follow_person(times, found, "coco17", person=seed).tolist() == [-1] * 20 + [1] * 40
     shifted = PersonSeed(0.5, tuple(small[30].box + 10))  # a time at which only the other one is there
     assert follow_person(times, found, "coco17", person=shifted).tolist() == [-1] * 20 + [1] * 40
+
+
+def meeting(figure, look_a, look_b):
+    """Two people meet, stand close, and pass each other in one frame of a lens flare: by motion they turn back.
+
+    Returns times, detections per frame (a first), and the seed of a.
+    """
+    times = np.arange(90) / 30
+    x = np.interp(np.arange(90), [0, 30, 44, 45, 60, 89], [200, 390, 390, 410, 410, 600])
+    people = []
+    for middles, look in ((x, look_a), (800 - x, look_b)):
+        points = figure(times, height=400, origin=(0, 40), drift=(0, 0))
+        points[..., 0] += middles[:, None]
+        picked = points[:, [J[n] for n in LAYOUTS["coco17"]]]
+        people.append([Detection(k, 0.9, box_of(k), None, look) for k in picked])
+    return times, [list(pair) for pair in zip(*people)], PersonSeed(0.2, tuple(people[0][6].box))
+
+
+def plain(*bins):
+    """An appearance whose parts all have the colour of one bin per channel."""
+    look = np.zeros(SHAPE, np.uint8)
+    look[:, np.arange(3), bins] = 255
+    return look
+
+
+def test_clothes_tell_who_passed_whom(figure):
+    times, found, seed = meeting(figure, plain(3, 2, 5), plain(3, 6, 1))
+    for person, expected in ((seed, 0), (PersonSeed(0.2, tuple(found[6][1].box)), 1)):
+        chosen = follow_person(times, found, "coco17", person=person)
+        seen = chosen >= 0
+        assert (chosen[seen] == expected).all() and seen[:20].all() and seen[75:].all()
+        assert not seen[40:50].any()  # not to be told while they stand in front of each other
+
+
+def test_the_same_clothes_leave_it_to_motion(figure):
+    times, found, seed = meeting(figure, plain(3, 2, 5), plain(3, 2, 5))
+    chosen = follow_person(times, found, "coco17", person=seed)
+    assert (chosen[:45] == 0).all() and (chosen[45:] == 1).all()
 
 
 def test_a_seed_where_nobody_is(figure):
