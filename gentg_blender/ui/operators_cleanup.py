@@ -21,10 +21,8 @@ _HELP = {
     "other": "controls that the bone map does not name",
 }  # fmt: skip
 SMOOTHED = tuple(_HELP)  # parts of the body with a strength of their own
-_FEET = tuple(
-    (part.upper(), name, f"The {name.lower()}")
-    for part, name in zip(FEET, ("Left Heel", "Left Toe", "Right Heel", "Right Toe"), strict=True)
-)
+FOOT_NAMES = dict(zip(FEET, ("Left Heel", "Left Toe", "Right Heel", "Right Toe"), strict=True))
+_FEET = tuple((part.upper(), name, f"The {name.lower()}") for part, name in FOOT_NAMES.items())
 
 
 def _strength(part: str):

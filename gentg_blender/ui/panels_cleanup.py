@@ -7,7 +7,7 @@ import bpy
 from ..tool.action import CONTACT_PROPERTIES
 from ..tool.cleanup import is_in_place
 from ..tool.contacts import has_contacts
-from .operators_cleanup import SMOOTHED, animated_armature, why_not
+from .operators_cleanup import FOOT_NAMES, SMOOTHED, animated_armature, why_not
 from .panels import _Sidebar
 from .widgets import draw_text, panel_width
 
@@ -76,15 +76,9 @@ class GENTG_PT_contacts(_CleanUp, bpy.types.Panel):
         if has_contacts(ob):
             column = layout.column(heading="Planted")
             column.use_property_split = True  # with the diamonds that key a contact
-            for name in CONTACT_PROPERTIES.values():
+            for foot, name in CONTACT_PROPERTIES.items():
                 if name in ob:
-                    text = (
-                        name.removeprefix("contact_")
-                        .replace(".L", " left")
-                        .replace(".R", " right")
-                        .capitalize()
-                    )
-                    column.prop(ob, f'["{name}"]', text=text)
+                    column.prop(ob, f'["{name}"]', text=FOOT_NAMES[foot])
         else:
             draw_text(layout, "No contacts are keyed here yet.", icon="INFO", width=panel_width(context))
         layout.operator("gentg.mark_contact", icon="CON_FLOOR")
