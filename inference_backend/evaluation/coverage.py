@@ -81,8 +81,7 @@ def table(pools: list[Pooled]) -> str:
 
 
 def radius_table(pools: list[Pooled]) -> str:
-    """Markdown: the radius that holds each level, in units of sigma: of the normal error that readers of sigma
-    assume, and as found. Where they differ at all levels alike, sigma is off; where not, the errors' shape is."""
+    """Markdown: the radius that holds each level, in units of sigma: as core.confidence assumes, and as found. Where they differ at all levels alike, sigma is off; where not, the errors' shape is."""
     heads = ["radius / sigma"] + [f"{100 * p:.0f} %" for p in uncertainty.LEVELS]
     body = [["assumed", *(cell(uncertainty.distance_quantile(p), ".2f") for p in uncertainty.LEVELS)]]
     body += [[p.noise, *(cell(r, ".2f") for r in p.radii)] for p in pools]

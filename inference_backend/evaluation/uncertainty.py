@@ -28,9 +28,9 @@ def _pairs(error: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 @lru_cache(maxsize=64)
 def distance_quantile(level: float, axes: int = 3) -> float:
-    """Radius, in units of the RMS distance, that holds `level` of an isotropic normal error in `axes` dimensions.
+    """Radius, in units of the RMS distance, that holds `level` of the errors in `axes` dimensions.
 
-    In 3D the distance follows Maxwell's distribution (core.confidence), in 1D the half-normal one.
+    In 3D the distance is log-normal, as core.confidence has it; in 1D the error is normal.
     """
     if not 0.0 < level < 1.0 or axes not in (1, 3):
         raise ValueError("a level between 0 and 1, in one or three axes")

@@ -187,7 +187,7 @@ class Lifter:
         kind = torch.full((b,), family, device=self.device)
         out = self.tgt_network(x, s, kind)
         if QUALITIES[self.settings.quality].mirrored:
-            out = _mean_with_mirror(out, self.tgt_network, p, c, s, kind)
+            out = mean_with_mirror(out, self.tgt_network, p, c, s, kind)
         joints, share = out.joints, 0.0
         if self.settings.correction > 0:
             joints, mask = correct(
@@ -284,7 +284,7 @@ def _padding(frames: int) -> tuple[int, int]:
     return missing // 2, missing - missing // 2
 
 
-def _mean_with_mirror(
+def mean_with_mirror(
     out: TGTOutput,
     model,
     points: torch.Tensor,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gentg_blender.core.confidence import ERROR_SPREAD
 from gentg_blender.core.contract import GentgError
+from inference_backend.lifting.correct import joint_sigma
+from inference_backend.lifting.lifter import mean_with_mirror
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
 from inference_backend.networks.tgt import TGT, TGTConfig
@@ -66,10 +70,12 @@ def part_of(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 @torch.no_grad()
 def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> list[float]:
-    """Factors on the Laplace scales (plane, depth) that give an absolute error its right mean.
+    """Factors on the Laplace scales (plane, depth) that make sigma true.
 
-    Found on half of the held-out clips (every second one); figures are given on the other half.
-    The maximum-likelihood factor of a Laplace scale is mean(|error| / scale).
+    Found on half of the held-out clips (every second one); figures are given on the other half. The
+    maximum-likelihood factor of a Laplace scale is mean(|error| / scale); a common factor then gives
+    the distance's error the median that core.confidence expects, since averaging with the mirrored
+    picture, as lifting does, makes errors smaller than either picture's.
     """
     _, test = split(motion_of(motion), data)
     if not test:
@@ -80,15 +86,21 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
             file=motion,
         )
     generator = Generator(test[::2], GeneratorConfig(), torch.device("cpu"), seed=99)
-    plane, depth = [], []
+    errors, scales = [], []
     for _ in range(batches):
         batch = generator.batch(16)
         x = batch.normalised(model.config.ray_normalisation)
-        out = model(x, batch.times, batch.family)
-        error = (out.joints - truth_in_virtual_camera(batch, x)[0]).abs()[:, :, 1:]
-        plane.append((error[..., :2].mean(-1) / out.scale[:, :, 1:, 0]).mean())
-        depth.append((error[..., 2] / out.scale[:, :, 1:, 1]).mean())
-    return [round(float(torch.stack(plane).mean()), 4), round(float(torch.stack(depth).mean()), 4)]
+        out = mean_with_mirror(
+            model(x, batch.times, batch.family), model, batch.points, batch.confidence, batch.times, batch.family
+        )  # fmt: skip
+        errors.append((out.joints - truth_in_virtual_camera(batch, x)[0])[:, :, 1:].flatten(0, 2))
+        scales.append(out.scale[:, :, 1:].flatten(0, 2))
+    error, scale = torch.cat(errors), torch.cat(scales)
+    factors = torch.stack(
+        [(error[:, :2].abs().mean(-1) / scale[:, 0]).mean(), (error[:, 2].abs() / scale[:, 1]).mean()]
+    )
+    ratio = (error.norm(dim=-1) / joint_sigma(scale * factors)).median()
+    return [round(float(f), 4) for f in factors * ratio * math.exp(ERROR_SPREAD**2)]
 
 
 def _commit() -> str:

@@ -1,20 +1,27 @@
-"""core.confidence against scipy's Maxwell distribution and sampling."""
+"""core.confidence against scipy's log-normal distribution."""
 
 import numpy as np
-from scipy.stats import maxwell
+from scipy.stats import lognorm
 
-from gentg_blender.core.confidence import BODY_PARTS, body_part, part_confidence, probability_within
+from gentg_blender.core.confidence import (
+    BODY_PARTS,
+    ERROR_SPREAD,
+    body_part,
+    part_confidence,
+    probability_within,
+)
 from gentg_blender.core.skeleton import BONES, JOINT_INDEX, JOINTS
 
 
-def test_probability_is_maxwells():
-    sigma = np.geomspace(1e-3, 2.0, 50)
-    np.testing.assert_allclose(probability_within(sigma, 0.1), maxwell.cdf(0.1, scale=sigma / np.sqrt(3)), atol=1e-12)
+def test_probability_is_the_log_normal_whose_mean_square_is_sigma():
+    for sigma in (0.001, 0.03, 0.1, 0.4, 2.0):
+        error = lognorm(ERROR_SPREAD, scale=sigma * np.exp(-(ERROR_SPREAD**2)))
+        assert np.isclose(np.sqrt(error.var() + error.mean() ** 2), sigma)
+        np.testing.assert_allclose(probability_within(sigma, 0.1), error.cdf(0.1), atol=1e-12)
 
 
-def test_probability_is_what_sampling_gives():
-    e = np.random.default_rng(0).normal(scale=0.12 / np.sqrt(3), size=(200_000, 3))
-    assert abs(probability_within(0.12, 0.1) - np.mean(np.linalg.norm(e, axis=1) < 0.1)) < 5e-3
+def test_no_uncertainty_is_certainty():
+    assert probability_within(0.0) == 1.0 and probability_within(1e3) < 1e-6
 
 
 def test_only_the_uncertain_part_loses_confidence():

@@ -6,6 +6,7 @@ from scipy import signal, stats
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
+from gentg_blender.core.confidence import ERROR_SPREAD
 from inference_backend.evaluation import metrics, uncertainty
 from inference_backend.evaluation.alignment import align
 
@@ -139,15 +140,18 @@ def test_floor_and_root():
     assert error == pytest.approx(100) and percent == pytest.approx(5.0)
 
 
-def test_distance_quantile_agrees_with_chi_squared():
+LOG_NORMAL = stats.lognorm(ERROR_SPREAD, scale=np.exp(-(ERROR_SPREAD**2)))  # its mean square is 1
+
+
+def test_distance_quantile_agrees_with_scipy():
     for level in (0.05, 0.5, 0.8, 0.9, 0.95, 0.999):
-        assert uncertainty.distance_quantile(level) == pytest.approx(np.sqrt(stats.chi2.ppf(level, 3) / 3), rel=1e-10)
+        assert uncertainty.distance_quantile(level) == pytest.approx(LOG_NORMAL.ppf(level), rel=1e-10)
         assert uncertainty.distance_quantile(level, 1) == pytest.approx(stats.halfnorm.ppf(level), rel=1e-10)
 
 
 def test_calibrated_errors_are_covered_and_others_not():
     sigma = RNG.uniform(0.01, 0.2, 40000)
-    error = np.linalg.norm(RNG.normal(size=(40000, 3)) * sigma[:, None] / np.sqrt(3), axis=-1)
+    error = sigma * LOG_NORMAL.rvs(40000, random_state=RNG)
     for level in uncertainty.LEVELS:
         assert uncertainty.coverage(error, sigma, level) == pytest.approx(level, abs=0.01)
     assert uncertainty.calibration_error(error, sigma) < 0.01
