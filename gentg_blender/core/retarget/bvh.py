@@ -3,8 +3,8 @@
 Blender's own exporter writes its Z-up coordinates as they are, which everything else reads as a
 figure that lies on its back. Joints here have no rest rotation, as BVH wants it: a channel holds
 D_parent^-1 D, with D a bone's turn from its rest pose in the world. Joints that move against their
-parent get position channels too, whose values stand in the offset's place: so Blender, MotionBuilder
-and assimp read them.
+parent get position channels too, whose values stand in the offset's place: so Blender and assimp
+read them.
 """
 
 from __future__ import annotations
