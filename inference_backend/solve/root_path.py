@@ -21,6 +21,8 @@ ACCELERATION_DENSITY = 3.0  # (m/s^2)^2 s: power of a pelvis's acceleration
 CONTACT_SPEED = 0.10  # m/s: what a planted foot seems to move by
 CONTACT_TIME = 0.1  # seconds over which that error stays the same
 FLOOR_SIGMA = 0.03  # metres: height of a planted foot
+_SINKING = 0.02  # metres below the floor that are let be
+_SINKING_ROUNDS = 5
 
 
 def place_root(
@@ -61,13 +63,42 @@ def smooth_path(
     times: np.ndarray,
     seen: np.ndarray,
     foot_height: np.ndarray | None = None,
+    lowest: np.ndarray | None = None,
 ) -> np.ndarray:
     """Path (T, 3), level world axes, of the least total cost; stretches of `seen` stay apart.
 
     root (T, 3) and information (T, 3, 3): each frame's measurement. feet (T, C, 3) from the pelvis,
     planted (T, C) 0..1: feet that should stand still. foot_height (C,): with it, planted feet are
-    also pulled to these heights above z = 0. Unseen frames keep their measurement.
+    also pulled to these heights above z = 0. lowest (T,): height of the body's lowest point over the
+    pelvis; with it, no body sinks below z = 0. Both move along the line of sight rather than across
+    it, since the distance is what the picture tells least. Unseen frames keep their measurement.
     """
+    path = _least_cost(root, information, feet, planted, times, seen, foot_height, None)
+    if lowest is None:
+        return path
+    sunk = np.zeros(len(root), bool)
+    for _ in range(_SINKING_ROUNDS):  # frames that sink are set on the floor, until no other one does
+        below = seen & (path[:, 2] + lowest < -_SINKING)
+        if not (below & ~sunk).any():
+            break
+        sunk |= below
+        path = _least_cost(
+            root, information, feet, planted, times, seen, foot_height, np.where(sunk, -lowest, np.nan)
+        )
+    return path
+
+
+def _least_cost(
+    root: np.ndarray,
+    information: np.ndarray,
+    feet: np.ndarray,
+    planted: np.ndarray,
+    times: np.ndarray,
+    seen: np.ndarray,
+    foot_height: np.ndarray | None,
+    height: np.ndarray | None,
+) -> np.ndarray:
+    """`smooth_path` with the pelvis drawn to `height` (T,), NaN where it is free."""
     frames = len(root)
     spacing = float(np.median(np.diff(times))) if frames > 1 else CORRELATION_TIME
     block = information * min(1.0, spacing / CORRELATION_TIME)
@@ -77,6 +108,11 @@ def smooth_path(
         block = block.copy()
         block[:, 2, 2] += weight.sum(1)
         right[:, 2] += np.sum(weight * (foot_height - feet[..., 2]), axis=1)
+    if height is not None:
+        weight = np.where(np.isnan(height), 0.0, FLOOR_SIGMA**-2 * min(1.0, spacing / CORRELATION_TIME))
+        block = block.copy()
+        block[:, 2, 2] += weight
+        right[:, 2] += weight * np.nan_to_num(height)
     if frames == 1:
         return np.linalg.solve(block, right[..., None])[..., 0]
 

@@ -127,9 +127,10 @@ def solve(
         R = R @ tilt.T
         rotation = quat_multiply(matrix_to_quat(tilt), rotation)
         path = walk()
-        floor, grounded = floor_height(_feet(rest, rotation, path), height, trusted, seen)
+        soles = _standing_points(rest, rotation, path)[..., 2]
+        floor, grounded = floor_height(soles[:, _FEET_AT], soles.min(1), trusted, seen)
         if not grounded:
-            warnings.append("No foot was seen on the ground: the floor is set to the lowest foot.")
+            warnings.append("No foot was seen on the ground: the floor is set to the body's lowest point.")
         first = int(np.argmax(seen))
         origin = np.array([path[first, 0], path[first, 1], floor])
     else:
@@ -187,6 +188,13 @@ def _feet(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
     return joints_of(rest, _pose(rest, local, root))[:, _FEET_AT]
 
 
+def _standing_points(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """What can touch the floor (T, 35, 3): joints, and soles in place of heels and toe tips."""
+    points = joints_of(rest, _pose(rest, local_rotations(rest.rotation, BONE_PARENTS, rotation), root))
+    points[:, _FEET_AT, 2] -= rest.joints[_FEET_AT, 2]
+    return points
+
+
 def _body(lifted: Lifted, seen: np.ndarray, height: float | None) -> tuple[RestPose, float]:
     """The rest pose, and the factor between the network's metres and ours.
 
@@ -240,12 +248,14 @@ def _fit(
 
 
 def _path(rest, rotation, root, information, R, planted, times, seen, origin=None) -> np.ndarray:
-    """The smooth path in the world of R; with `origin` (3,) that point becomes zero and planted feet
-    are drawn to the floor."""
+    """The smooth path in the world of R; with `origin` (3,) that point becomes zero, planted feet
+    are drawn to the floor and nothing sinks below it."""
     feet = _feet(rest, rotation, np.zeros_like(root))
-    place = root @ R - (0.0 if origin is None else origin)
-    level = None if origin is None else rest.joints[_FEET_AT, 2]
-    return smooth_path(place, R.T @ information @ R, feet, planted, times, seen, level)
+    if origin is None:
+        return smooth_path(root @ R, R.T @ information @ R, feet, planted, times, seen)
+    level = rest.joints[_FEET_AT, 2]
+    lowest = _standing_points(rest, rotation, np.zeros_like(root))[..., 2].min(1)
+    return smooth_path(root @ R - origin, R.T @ information @ R, feet, planted, times, seen, level, lowest)
 
 
 def _tilt(soles: np.ndarray, planted: np.ndarray) -> np.ndarray:

@@ -58,15 +58,14 @@ def level_by_feet(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def floor_height(
-    feet: np.ndarray, foot_height: np.ndarray, planted: np.ndarray, seen: np.ndarray
+    soles: np.ndarray, lowest: np.ndarray, planted: np.ndarray, seen: np.ndarray
 ) -> tuple[float, bool]:
     """Height of the floor, and whether planted feet showed it.
 
-    feet (T, C, 3) world; foot_height (C,) of these points above the sole; planted (T, C) 0..1.
-    Without contacts the lowest foot of the lowest twentieth of frames stands for the floor.
+    soles (T, C) height under each part of the feet, lowest (T,) of the body's lowest point, planted
+    (T, C) 0..1. Without contacts the lowest twentieth of the frames stands for the floor.
     """
-    soles = feet[..., 2] - foot_height
     weight = np.where((planted > 0.5) & seen[:, None], planted, 0.0)
     if weight.sum() > 0:
         return float(weighted_median(soles.reshape(-1), weight.reshape(-1))), True
-    return float(np.quantile(soles[seen].min(1), 0.05)), False
+    return float(np.quantile(lowest[seen], 0.05)), False

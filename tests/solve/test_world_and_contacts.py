@@ -130,14 +130,18 @@ def test_level_by_feet_levels_a_tilted_floor_and_leaves_poor_evidence_alone():
     assert np.degrees(np.arccos(near[2, 2])) < 1.5
 
 
-def test_floor_height_uses_contacts_then_the_lowest_foot():
+def test_floor_height_uses_contacts_then_the_bodys_lowest_point():
     feet = np.full((50, 2, 3), 2.0)
     feet[:30, :, 2] = 0.53
     planted = np.zeros((50, 2))
     planted[:30] = 0.9
     seen = np.ones(50, bool)
-    assert floor_height(feet, np.array([0.03, 0.03]), planted, seen) == (pytest.approx(0.5), True)
-    assert floor_height(feet, np.array([0.03, 0.03]), planted * 0, seen) == (pytest.approx(0.5), False)
+    soles = feet[..., 2] - 0.03
+    assert floor_height(soles, soles.min(1), planted, seen) == (pytest.approx(0.5), True)
+    assert floor_height(soles, soles.min(1), planted * 0, seen) == (pytest.approx(0.5), False)
+    hands = np.full(len(feet), 0.2)
+    assert floor_height(soles, hands, planted * 0, seen) == (pytest.approx(0.2), False)
+    assert floor_height(soles, hands, planted, seen) == (pytest.approx(0.5), True)
 
 
 def test_fold_is_the_identity_inside_and_continuous_all_around():
