@@ -55,9 +55,11 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
             print(json.dumps(figures, indent=2), file=terminal.out)
             return 0
         for minute, stage, memory in figures["memory"]:
-            print(f"  {stage:<8} minute {minute:5.1f}   {memory / 1e6:7.0f} MB", file=terminal.out)
+            print(f"  {stage:<8} minute {minute:6.2f}   {memory / 1e6:7.0f} MB", file=terminal.out)
         print(f"{figures['frames']} frames, {figures['image_size'][0]}x{figures['image_size'][1]}: peak memory "
-              f"{figures['peak_memory'] / 1e6:.0f} MB, {figures['frames'] / figures['seconds']:.1f} frames/s", file=terminal.out)
+              f"{figures['peak_memory'] / 1e6:.0f} MB, {figures['frames'] / figures['seconds']:.1f} frames/s; from minute "
+              f"{args.minutes / 10:g} to {args.minutes:g} of reading the clip, memory grows by {figures['growth'] / 1e6:.0f} MB",
+              file=terminal.out)  # fmt: skip
         return 0
 
     def make_report() -> Reporter:

@@ -64,7 +64,11 @@ def measure(
 def measure_memory(
     clip: Path, settings: EstimateSettings, minutes: float, listener: Callable | None, cancelled: threading.Event
 ) -> dict[str, Any]:
-    """Estimate the clip repeated to `minutes`; resident memory (bytes) at ten places of every stage. Raises GentgError."""
+    """Estimate the clip repeated to `minutes`; resident memory (bytes) at ten places of every stage. Raises GentgError.
+
+    `growth` (bytes) is what memory gains while the clip is read, after its first tenth: of a clip of ten
+    minutes, from minute 1 to 10.
+    """
     if not 0.0 < minutes <= 600.0:
         raise GentgError("bad_request", "--minutes lies between 0 and 600")
     process, memory, told = psutil.Process(), [], {}
@@ -84,7 +88,14 @@ def measure_memory(
         result = Estimator().estimate(long, Outputs(Path(folder) / "capture.npz"), settings, report, use_cache=False)
         seconds = time.perf_counter() - start
     return {"clip": clip.name, "frames": result["frames"], "image_size": result["image_size"], "seconds": seconds,
-            "memory": memory, "peak_memory": peak_memory(), "timings": result["timings"]}  # fmt: skip
+            "memory": memory, "growth": _growth(memory, "detect", minutes / 10), "peak_memory": peak_memory(),
+            "timings": result["timings"]}  # fmt: skip
+
+
+def _growth(memory: list[tuple[float, str, int]], stage: str, start: float) -> int:
+    """The most by which a stage's memory exceeds what it was at minute `start`."""
+    later = [size for minute, name, size in memory if name == stage and minute >= start - 1e-9]
+    return max(later) - later[0] if later else 0
 
 
 def loop_clip(clip: Path, out: Path, seconds: float) -> Path:
