@@ -65,7 +65,8 @@ def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, *
     report = tmp_path / "report.json"
     command = ["xvfb-run", "-a", "-s", "-screen 0 1600x900x24", BLENDER, "--enable-event-simulate", "--window-geometry",
                "0", "0", "1600", "900", "--no-window-focus", "--python", str(HERE / script), "--", scenario, str(report), str(CLIP)]  # fmt: skip
-    env = {**profile, **environment}
+    # Mesa maps its cache's file: another Blender that shrinks it meanwhile ends this one with SIGBUS.
+    env = {**profile, "MESA_SHADER_CACHE_DISABLE": "true", **environment}
     with open(tmp_path / "blender.log", "w") as log:
         done = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=timeout, check=False)
     text = (tmp_path / "blender.log").read_text(errors="replace")
