@@ -22,6 +22,9 @@ _DERIVED = [JOINT_INDEX[n] for n in MIDDLES]
 _TORSO = [JOINT_INDEX[n] for n in ("l_shoulder", "r_shoulder", "l_hip", "r_hip")]
 
 
+_BLOCK = 1024  # frames worked on at once, where neighbours are laid side by side: bounds memory
+
+
 @dataclass(frozen=True)
 class CleanConfig:
     """Settings of `clean`; lengths in body sizes, about the standing height in the picture."""
@@ -120,9 +123,11 @@ def _trust(times: np.ndarray, points: np.ndarray, size: np.ndarray, config: Clea
     inner = np.arange(reach, t - reach)
     if len(inner) == 0:
         return np.ones(points.shape[:2])
-    course = np.median(np.stack([points[inner + k, :, :2] for k in offsets]), axis=0)
     distance = np.full(points.shape[:2], 0.0)
-    distance[inner] = np.linalg.norm(points[inner, :, :2] - course, axis=-1) / size[inner, None]
+    for first in range(0, len(inner), _BLOCK):
+        at = inner[first : first + _BLOCK]
+        course = np.median(np.stack([points[at + k, :, :2] for k in offsets]), axis=0)
+        distance[at] = np.linalg.norm(points[at, :, :2] - course, axis=-1) / size[at, None]
     usual = np.median(distance[inner], axis=0)
     limit = np.maximum(config.outlier, config.outlier_factor * usual)
     return 1.0 / (1.0 + (distance / limit) ** 4)

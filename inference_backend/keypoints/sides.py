@@ -8,6 +8,7 @@ with its velocity and limbs that cross in the picture are not taken for exchange
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,7 @@ def _members(part: str) -> np.ndarray:
 
 _ARMS, _LEGS, _FACE = _members("arms"), _members("legs"), _members("face")
 _MEMORY = 4  # frames that a sequence's cost looks back
+_BLOCK = 1024  # frames worked on at once
 _READINGS = ((False, False), (True, False), (False, True), (True, True))  # arms, legs exchanged
 
 
@@ -70,6 +72,12 @@ def repair_sides(
     return np.where(swapped[..., None], keypoints[:, JOINT_MIRROR], keypoints), swapped
 
 
+def _blocks(frames: int) -> Iterator[tuple[int, int]]:
+    """Half-open ranges of frames: all pairs of readings of a long clip at once would not fit into memory."""
+    for first in range(0, frames, _BLOCK):
+        yield first, min(first + _BLOCK, frames)
+
+
 def _viterbi(
     times: np.ndarray,
     keypoints: np.ndarray,
@@ -100,27 +108,30 @@ def _viterbi(
     # near[k][t, a, b]: frame t read as a beside frame t + k + 1 read as b.
     near = []
     for lag in range(1, min(_MEMORY, len(times) - 1) + 1):
-        gap = times[lag:] - times[:-lag]
-        error = xy[lag:, None] - xy[:-lag, :, None]
-        near.append(config.rest * cost(error, np.sqrt(sure[lag:] * sure[:-lag]), _sigma(gap, config)))
+        term = np.empty((len(times) - lag, s, s))
+        for first, last in _blocks(len(term)):
+            here, there = slice(first, last), slice(first + lag, last + lag)
+            sigma = _sigma(times[there] - times[here], config)
+            error = xy[there, None] - xy[here, :, None]
+            term[here] = config.rest * cost(error, np.sqrt(sure[there] * sure[here]), sigma)
+        near.append(term)
     # bent[k][t, a, b, c]: frame t + k + 2 read as c against the course from t (a) to t + 1 (b). Frames in
     # which a detector is about to change its mind show limbs half-way; courses that pass over them keep
     # the memory of the sides.
-    jump = xy[1:, None] - xy[:-1, :, None]  # (T-1, S, S, J, 2)
     bent = []
     for ahead in range(1, min(_MEMORY - 1, len(times) - 2) + 1):
-        gap = times[1 + ahead :] - times[1:-ahead]
-        before = step[: len(gap)]
-        ratio = np.exp(-gap / config.memory) * gap / before
-        weight = np.sqrt(sure[1 + ahead :] * sure[1:-ahead])
-        term = np.empty((len(gap), s, s, s))
-        for c in range(s):  # a loop over readings keeps memory down
-            error = (
-                xy[1 + ahead :, None, None, c]
-                - xy[1:-ahead, None]
-                - ratio[:, None, None, None, None] * jump[: len(gap)]
+        term = np.empty((len(times) - 1 - ahead, s, s, s))
+        for first, last in _blocks(len(term)):
+            here, after = slice(first, last), slice(first + 1, last + 1)
+            there = slice(first + 1 + ahead, last + 1 + ahead)
+            gap = times[there] - times[after]
+            ratio = np.exp(-gap / config.memory) * gap / step[here]
+            course = xy[after, None] + ratio[:, None, None, None, None] * (
+                xy[after, None] - xy[here, :, None]
             )
-            term[..., c] = cost(error, weight, _sigma(gap, config)) / (_MEMORY - 1)
+            weight, sigma = np.sqrt(sure[there] * sure[after]), _sigma(gap, config)
+            for c in range(s):  # a loop over readings keeps memory down
+                term[here, ..., c] = cost(xy[there, None, None, c] - course, weight, sigma) / (_MEMORY - 1)
         bent.append(term)
 
     held = prior[None] * np.minimum(np.append(step, step[-1]), 0.2)[:, None]  # (T, S)
