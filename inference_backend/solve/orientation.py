@@ -247,7 +247,8 @@ def bone_rotations(
     for s, S in (("l", ".L"), ("r", ".R")):
         _arm(body, s, S)
         _leg(body, s, S)
-    return matrix_to_quat(body.bones)
+    # Bone by bone: the conversion's working space is several times its result.
+    return np.stack([matrix_to_quat(bone) for bone in np.moveaxis(body.bones, 1, 0)], axis=1)
 
 
 def _between(a: np.ndarray, b: np.ndarray, direction: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ from .world import floor_height, level_by_feet, world_rotation
 Report = Callable[[str, int, "int | None"], None]
 
 STANDARD_HEIGHT = 1.72  # metres: all the bodies that the networks are trained on stand that tall
-_CHUNK = 1024  # frames fitted at once: bounds memory on long clips
+_CHUNK = 1024  # frames worked on at once: bounds memory on long clips
 _BODY_SAMPLE = 3000  # frames that the body's shape is measured on
 _SIGMA_FLOOR = 0.01  # metres: no joint counts as more certain
 _FEET_AT = np.array([JOINT_INDEX[n] for n in FEET])
@@ -173,9 +173,12 @@ def solve(
 
 def joints_of(rest: RestPose, pose: PosedBones) -> np.ndarray:
     """All 35 joints (T, 35, 3), each carried rigidly by its bone."""
-    return pose.head[:, rest.carrier] + quat_rotate(
-        pose.rotation[:, rest.carrier], np.broadcast_to(rest.offset, (len(pose.head), *rest.offset.shape))
-    )
+    joints = np.empty((len(pose.head), *rest.offset.shape))
+    for start in range(0, len(joints), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        turned = quat_rotate(pose.rotation[part][:, rest.carrier], rest.offset)
+        joints[part] = pose.head[part][:, rest.carrier] + turned
+    return joints
 
 
 def _pose(rest: RestPose, local: np.ndarray, root: np.ndarray) -> PosedBones:
