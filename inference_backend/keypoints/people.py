@@ -38,7 +38,8 @@ _REACH, _SPEED = 0.5, 0.4  # body sizes, and per second: how far people are from
 _GROWTH = 1.6  # factor of the size, between neighbouring samples
 _BLIND = 4.0  # seconds over which place alone may tell, when clothes are not seen
 _LEAST_SCORE = 0.35
-_ONCE_SIZE = 0.25  # of the picture's height: least diagonal of somebody seen in one picture of several only
+_ONCE_SCORE = 0.75  # least of somebody seen in one picture of several only, unless large ...
+_ONCE_SIZE = 0.25  # ... and least diagonal, of the picture's height
 _ALIKE = 4.5  # L*a*b* units below which two people who are never seen together are one
 
 
@@ -253,7 +254,9 @@ def _is_somebody(identity: list[_Sighting], samples: int, height: int) -> bool:
     score = float(np.mean([s.detection.score for s in identity]))
     if score < _LEAST_SCORE:
         return False
-    return len(identity) > 1 or samples < 3 or identity[0].size > _ONCE_SIZE * height
+    share = identity[0].size / height
+    sure = share > 2 * _ONCE_SIZE or (share > _ONCE_SIZE and score >= _ONCE_SCORE)
+    return len(identity) > 1 or samples < 3 or sure
 
 
 def _is_passing_view(identity: list[_Sighting], people: list[list[_Sighting]]) -> bool:
