@@ -2,7 +2,7 @@
 # make demo   the sample clip -> demo/: capture, .blend, .fbx, preview video and a still
 # make test   all tests that this machine can run
 # make bpy-5.0  Blender 5.0 as a Python module in a folder of its own (1 GB), for `make test` to run in too
-# make lint   ruff
+# make lint   ruff: rules and format
 # make clean  remove the environment and the demo
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,6 +35,7 @@ $(BPY50)/.complete: requirements/blender-5.0.lock | all
 
 lint: all
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf $(VENV) $(BPY50) demo

@@ -56,17 +56,25 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     what.add_argument("--end", type=float, metavar="S", help="end at this second")
     what.add_argument("--height", type=float, metavar="M", help="the person's standing height in metres")
     lens = what.add_mutually_exclusive_group()
-    lens.add_argument("--focal-mm", type=float, metavar="MM", help="lens in mm on a 36 mm sensor across the longer side")
+    lens.add_argument(
+        "--focal-mm", type=float, metavar="MM", help="lens in mm on a 36 mm sensor across the longer side"
+    )
     lens.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view in degrees")
     what.add_argument("--detector", metavar="NAME", help=f"default: {_DEFAULT.detector}")
     what.add_argument("--quality", choices=("fast", "balanced", "best"), help=f"default: {_DEFAULT.quality}")
     what.add_argument("--correction", type=float, metavar="0..1", help="amount of the generative correction")
-    what.add_argument("--smoothing", type=float, metavar="S", help=f"in seconds, default: {_DEFAULT.smoothing}")
-    what.add_argument("--no-foot-lock", dest="foot_lock", action="store_false", default=None, help="let planted feet move")
+    what.add_argument(
+        "--smoothing", type=float, metavar="S", help=f"in seconds, default: {_DEFAULT.smoothing}"
+    )
+    what.add_argument(
+        "--no-foot-lock", dest="foot_lock", action="store_false", default=None, help="let planted feet move"
+    )
     what.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), help=f"default: {_DEFAULT.device}")
     what.add_argument("--runtime", choices=("torch", "onnx"), help=f"default: {_DEFAULT.runtime}")
     what.add_argument("--seed", type=int, help="the same seed gives the same result")
-    what.add_argument("--sequence-fps", type=float, metavar="FPS", help="the clips are image sequences of this rate")
+    what.add_argument(
+        "--sequence-fps", type=float, metavar="FPS", help="the clips are image sequences of this rate"
+    )
     what.add_argument("--backend-python", type=Path, metavar="FILE",
                       help=f"the backend's Python (default: ${PYTHON_VARIABLE}, else the one that was set up)")  # fmt: skip
     return parser
@@ -131,7 +139,9 @@ def _items(args: argparse.Namespace) -> list[Any]:
     for kind, suffix in SUFFIXES.items():
         value = getattr(args, kind)
         if isinstance(value, str) and Path(value).suffix.lower() != suffix:
-            refuse(f"'{value}' does not end with {suffix}", f"Put the clips before the options: CLIP... --{kind}")
+            refuse(
+                f"'{value}' does not end with {suffix}", f"Put the clips before the options: CLIP... --{kind}"
+            )
     if bool(args.clips) == bool(args.capture):
         refuse("give clips to estimate or --capture with captures to import, one of the two")
     wanted = [kind for kind in FILES if getattr(args, kind)]
@@ -139,7 +149,11 @@ def _items(args: argparse.Namespace) -> list[Any]:
         refuse(f"nothing to write: add --{', --'.join(FILES)}")
     Delivery.of(args).check(wanted)
     if args.capture:
-        given = [f"--{n.replace('_', '-')}" for n in (*_setting_names(), "sequence_fps") if getattr(args, n) is not None]
+        given = [
+            f"--{n.replace('_', '-')}"
+            for n in (*_setting_names(), "sequence_fps")
+            if getattr(args, n) is not None
+        ]
         if given:
             refuse(f"{', '.join(given)} would have no effect on a finished capture")
         sources = [(path, path.stem) for path in args.capture]
@@ -149,13 +163,20 @@ def _items(args: argparse.Namespace) -> list[Any]:
         if args.out is None:
             refuse("say with --out where the captures go")
         sources = [(path, path.stem.rstrip("#_.- ") or path.stem) for path in find_clips(args.clips)]
-    if len(sources) > 1 and (args.name or args.clip or any(isinstance(getattr(args, kind), str) for kind in wanted)):
-        refuse("--name, --clip and file names for what is written go with one clip only", "For several give --out DIR.")
+    if len(sources) > 1 and (
+        args.name or args.clip or any(isinstance(getattr(args, kind), str) for kind in wanted)
+    ):
+        refuse(
+            "--name, --clip and file names for what is written go with one clip only",
+            "For several give --out DIR.",
+        )
     items, taken = [], {}
     for path, stem in sources:
         name = args.name or stem
         if (other := taken.setdefault(name.casefold(), path)) is not path:
-            refuse(f"{other} and {path} would be written to the same files", "Rename one, or use two folders.")
+            refuse(
+                f"{other} and {path} would be written to the same files", "Rename one, or use two folders."
+            )
         files = {kind: _output(args, kind, stem) for kind in wanted}
         if args.capture:
             items.append(Item(name, args.clip, path, files))

@@ -22,7 +22,9 @@ from .tool.exporters import export_armature
 from .tool.result import ImportResult, ImportSettings, import_capture
 from .tool.retarget import retarget_to_rig
 
-VIDEO_SUFFIXES = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split())
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split()
+)
 _POLL = 0.05  # seconds between looks at the backend
 Say = Callable[[str], None]
 
@@ -99,7 +101,12 @@ def run(
                 _make(item, delivery, outcome, say)
                 outcome.ok = True
             except GentgError as error:
-                outcome.error = {"code": error.code, "message": error.message, "file": error.file, "hint": error.hint}
+                outcome.error = {
+                    "code": error.code,
+                    "message": error.message,
+                    "file": error.file,
+                    "hint": error.hint,
+                }
             except Exception as error:  # a bug met with one clip must not stop the others
                 traceback.print_exc()
                 outcome.error = {"code": "internal", "message": f"{type(error).__name__}: {error}", "file": None,

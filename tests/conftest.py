@@ -85,7 +85,9 @@ def shared_cache(tmp_path_factory) -> Path:
 def gentg(tmp_path, shared_cache) -> Callable[..., Ran]:
     """Run the command line as a process; `cache` and `cwd` may differ from the shared ones."""
 
-    def run(*arguments: Any, cache: Path | None = None, cwd: Path = ROOT, env: dict[str, str] | None = None) -> Ran:
+    def run(
+        *arguments: Any, cache: Path | None = None, cwd: Path = ROOT, env: dict[str, str] | None = None
+    ) -> Ran:
         done = subprocess.run(
             [sys.executable, "-m", "inference_backend", *map(str, arguments)], cwd=cwd, capture_output=True, text=True,
             env=os.environ | {"GENTG_CACHE": str(cache or shared_cache)} | (env or {}), timeout=600,

@@ -40,7 +40,19 @@ ERROR_CODES = (
     "internal",  # a bug of ours: the log has the traceback
 )
 
-STAGES = ("probe", "people", "detect", "camera", "clean", "lift", "correct", "solve", "write", "preview", "blender")
+STAGES = (
+    "probe",
+    "people",
+    "detect",
+    "camera",
+    "clean",
+    "lift",
+    "correct",
+    "solve",
+    "write",
+    "preview",
+    "blender",
+)
 
 
 class GentgError(Exception):
@@ -129,7 +141,9 @@ class Capture:
     xyz_tgt: np.ndarray  # (T, J, 3) world, TGT alone through the same solver: the "before"
     local_rotation_tgt: np.ndarray  # (T, B, 4)
     root_tgt: np.ndarray  # (T, 3)
-    camera_rotation: np.ndarray | None = None  # (T, 3, 3); the identity, as which None is taken, when it stood still
+    camera_rotation: np.ndarray | None = (
+        None  # (T, 3, 3); the identity, as which None is taken, when it stood still
+    )
     meta: dict[str, Any] = field(default_factory=dict)  # versions, settings, hashes, warnings
 
     def __post_init__(self) -> None:
@@ -168,8 +182,12 @@ def validate(arrays: dict[str, np.ndarray], *, file: str | os.PathLike | None = 
     sizes: dict[str, int] = {}
 
     def refuse(why: str) -> None:
-        raise GentgError("bad_request", f"not a capture file: {why}", file=file,
-                         hint="Choose an .npz that GenTG wrote, or estimate the clip again.")
+        raise GentgError(
+            "bad_request",
+            f"not a capture file: {why}",
+            file=file,
+            hint="Choose an .npz that GenTG wrote, or estimate the clip again.",
+        )
 
     for name, (shape, kind) in _SCHEMA.items():
         if name not in arrays and name in _MAY_LACK:
@@ -219,8 +237,12 @@ def load_capture(path: str | os.PathLike) -> Capture:
     except Exception as error:  # numpy raises half a dozen kinds for a damaged file
         raise GentgError("bad_request", f"Not a readable capture file: {error}", file=path) from error
     if int(arrays.get("result_version", -1)) != RESULT_VERSION:
-        raise GentgError("bad_request", "The capture was written by another version of GenTG.", file=path,
-                         hint="Estimate the clip again.")
+        raise GentgError(
+            "bad_request",
+            "The capture was written by another version of GenTG.",
+            file=path,
+            hint="Estimate the clip again.",
+        )
     validate(arrays, file=path)
     meta = json.loads(str(arrays.get("meta", "{}")))
     return Capture(**{name: arrays[name] for name in _SCHEMA if name in arrays}, meta=meta)
@@ -268,8 +290,12 @@ def os_error(error: OSError, path: str | os.PathLike) -> GentgError:
 
     if error.errno in (errno.ENOSPC, errno.EDQUOT if hasattr(errno, "EDQUOT") else -1):
         return GentgError("no_space", "The disk is full.", file=path, hint="Free some space and try again.")
-    return GentgError("not_writable", f"Cannot write there: {error.strerror or error}", file=path,
-                      hint="Choose another output folder with -o, or change its permissions.")
+    return GentgError(
+        "not_writable",
+        f"Cannot write there: {error.strerror or error}",
+        file=path,
+        hint="Choose another output folder with -o, or change its permissions.",
+    )
 
 
 # --------------------------------------------------------------------------- settings
@@ -295,9 +321,12 @@ class PersonSeed:
             if not (np.isfinite([seed.time, *seed.box]).all() and seed.time >= 0 and x0 < x1 and y0 < y1):
                 raise ValueError
         except (TypeError, ValueError) as error:
-            raise GentgError("bad_request", f"no person can be meant by {values!r}", hint=
-                             f"The person is '{PROMINENT}', or a time in seconds and a box in pixels as 'gentg people' "
-                             "lists them.") from error
+            raise GentgError(
+                "bad_request",
+                f"no person can be meant by {values!r}",
+                hint=f"The person is '{PROMINENT}', or a time in seconds and a box in pixels as 'gentg people' "
+                "lists them.",
+            ) from error
         return seed
 
     def to_dict(self) -> dict[str, Any]:
@@ -348,6 +377,7 @@ class EstimateSettings:
 
     def check(self) -> None:
         """Raises GentgError("bad_request") for values out of range."""
+
         def need(ok: bool, why: str) -> None:
             if not ok:
                 raise GentgError("bad_request", why)
@@ -360,7 +390,9 @@ class EstimateSettings:
         need(self.height is None or 0.4 <= self.height <= 3.0, "the height is in metres, between 0.4 and 3")
         need(self.fov is None or 0.02 < self.fov < 3.0, "the field of view is in radians, between 0.02 and 3")
         need(self.focal_px is None or self.focal_px > 0, "the focal length must be positive")
-        need(self.fov is None or self.focal_px is None, "give the field of view or the focal length, not both")
+        need(
+            self.fov is None or self.focal_px is None, "give the field of view or the focal length, not both"
+        )
         need(self.start is None or self.start >= 0, "the start lies before the video")
         need(self.end is None or self.end > (self.start or 0.0), "the end must come after the start")
         person = self.chosen_person

@@ -43,7 +43,9 @@ def check_filming(capture: Capture) -> list[Finding]:
     checks = (_rate, _size, _cut_off, _seen, _speed, _blur, _people, _camera)
     findings = [f for check in checks if (f := check(capture)) is not None]
     order = {"problem": 0, "hint": 1, "good": 2}
-    return sorted(findings, key=lambda f: order[f.level]) or [Finding("good", "Frame rate, size and framing of the clip are fine.")]
+    return sorted(findings, key=lambda f: order[f.level]) or [
+        Finding("good", "Frame rate, size and framing of the clip are fine.")
+    ]
 
 
 def _rate(capture: Capture) -> Finding | None:
@@ -52,10 +54,17 @@ def _rate(capture: Capture) -> Finding | None:
     steps = np.diff(capture.timestamps)
     rate = 1.0 / float(np.median(steps))
     if rate < 20.0:
-        return Finding("problem", f"Only {rate:.3g} frames a second.", "Film at 30 or more: fast arms and steps are lost in between.")
+        return Finding(
+            "problem",
+            f"Only {rate:.3g} frames a second.",
+            "Film at 30 or more: fast arms and steps are lost in between.",
+        )
     if float(np.percentile(steps, 95)) > 1.8 * float(np.median(steps)):
-        return Finding("hint", "Frames are missing or come irregularly.",
-                       "Timing is kept by the clip's own clock; a steady recording gives smoother motion.")
+        return Finding(
+            "hint",
+            "Frames are missing or come irregularly.",
+            "Timing is kept by the clip's own clock; a steady recording gives smoother motion.",
+        )
     return None
 
 
@@ -76,9 +85,17 @@ def _size(capture: Capture) -> Finding | None:
         return None
     pixels = float(np.nanmedian(height))
     if pixels < 100:
-        return Finding("problem", f"The person is only {pixels:.0f} pixels tall.", "Go nearer, zoom in, or film at a higher resolution.")
+        return Finding(
+            "problem",
+            f"The person is only {pixels:.0f} pixels tall.",
+            "Go nearer, zoom in, or film at a higher resolution.",
+        )
     if pixels < 200:
-        return Finding("hint", f"The person is {pixels:.0f} pixels tall.", "Twice that size gives steadier hands and feet.")
+        return Finding(
+            "hint",
+            f"The person is {pixels:.0f} pixels tall.",
+            "Twice that size gives steadier hands and feet.",
+        )
     return None
 
 
@@ -97,13 +114,18 @@ def _cut_off(capture: Capture) -> Finding | None:
     if share < 0.1:
         return None
     side = "feet" if _below(points, size, margin) else "body"
-    return Finding("problem" if share > 0.4 else "hint", f"In {share:.0%} of the frames the {side} leave{'s' if side == 'body' else ''} the picture.",
-                   "Keep the whole person in the picture: what is not seen is guessed.")
+    return Finding(
+        "problem" if share > 0.4 else "hint",
+        f"In {share:.0%} of the frames the {side} leave{'s' if side == 'body' else ''} the picture.",
+        "Keep the whole person in the picture: what is not seen is guessed.",
+    )
 
 
 def _below(points: np.ndarray, size: np.ndarray, margin: float) -> bool:
     low = (points[..., 2] > 0) & (points[..., 1] > size[1] - margin)
-    rest = (points[..., 2] > 0) & ((points[..., 0] < margin) | (points[..., 0] > size[0] - margin) | (points[..., 1] < margin))
+    rest = (points[..., 2] > 0) & (
+        (points[..., 0] < margin) | (points[..., 0] > size[0] - margin) | (points[..., 1] < margin)
+    )
     return bool(low.sum() > rest.sum())
 
 
@@ -111,8 +133,11 @@ def _seen(capture: Capture) -> Finding | None:
     missing = 1.0 - float(capture.seen.mean())
     if missing < 0.02:
         return None
-    return Finding("problem" if missing > 0.3 else "hint", f"The person is not seen in {missing:.0%} of the frames.",
-                   "Trim the strip to where the person is visible; gaps get no keys and are marked in the timeline.")
+    return Finding(
+        "problem" if missing > 0.3 else "hint",
+        f"The person is not seen in {missing:.0%} of the frames.",
+        "Trim the strip to where the person is visible; gaps get no keys and are marked in the timeline.",
+    )
 
 
 def _speed(capture: Capture) -> Finding | None:
@@ -126,7 +151,11 @@ def _speed(capture: Capture) -> Finding | None:
     step = np.linalg.norm(np.diff(wrists, axis=0), axis=-1).max(axis=1)[pairs]
     if float((step > 0.15).mean()) < 0.03:
         return None
-    return Finding("hint", "Hands move very fast for this frame rate.", "Film fast action at 60 frames a second with a short exposure.")
+    return Finding(
+        "hint",
+        "Hands move very fast for this frame rate.",
+        "Film fast action at 60 frames a second with a short exposure.",
+    )
 
 
 def _measure(capture: Capture, name: str) -> float | None:
@@ -139,8 +168,11 @@ def _blur(capture: Capture) -> Finding | None:
     blur = _measure(capture, "blur")
     if blur is None or blur < BLURRED:
         return None
-    return Finding("problem" if blur >= VERY_BLURRED else "hint", "The person is blurred.",
-                   "Use more light and a shorter exposure (1/250 s), and check the focus.")
+    return Finding(
+        "problem" if blur >= VERY_BLURRED else "hint",
+        "The person is blurred.",
+        "Use more light and a shorter exposure (1/250 s), and check the focus.",
+    )
 
 
 def _people(capture: Capture) -> Finding | None:
@@ -148,8 +180,11 @@ def _people(capture: Capture) -> Finding | None:
     if not share:
         return None
     picked = (capture.meta.get("settings") or {}).get("person", PROMINENT) != PROMINENT
-    advice = "Check the keys where somebody passes in front of the person." if picked else \
-        "Check that the right one was followed; if not, set Person to Pick and press Find People."
+    advice = (
+        "Check the keys where somebody passes in front of the person."
+        if picked
+        else "Check that the right one was followed; if not, set Person to Pick and press Find People."
+    )
     where = "." if share > 0.9 else f" in about {share:.0%} of the clip."
     return Finding("hint", f"Several people are in the picture{where}", advice)
 
@@ -161,7 +196,13 @@ def _camera(capture: Capture) -> Finding | None:
     if capture.camera_turns:
         trace = np.trace(capture.camera_rotation, axis1=1, axis2=2)
         most = np.degrees(np.arccos(np.clip((trace - 1.0) / 2.0, -1.0, 1.0))).max()
-        return Finding("hint", f"The camera turns, up to {most:.0f} degrees from the middle of the shot; it was followed.",
-                       "Stay in one place while you turn: a camera that travels cannot be followed.")
-    return Finding("problem" if median > 0.1 else "hint", "The camera moves.",
-                   "Use a tripod: the person's path in the room is only right for a camera that stands still.")
+        return Finding(
+            "hint",
+            f"The camera turns, up to {most:.0f} degrees from the middle of the shot; it was followed.",
+            "Stay in one place while you turn: a camera that travels cannot be followed.",
+        )
+    return Finding(
+        "problem" if median > 0.1 else "hint",
+        "The camera moves.",
+        "Use a tripod: the person's path in the room is only right for a camera that stands still.",
+    )

@@ -66,11 +66,15 @@ def strip_span(strip: StripTiming) -> StripSpan:
     the strip shows nothing of the clip.
     """
     if strip.length < 1 or not strip.source_rate > 0 or not strip.playback_factor > 0:
-        raise GentgError("bad_request", "The strip holds no frame of a clip.", hint="Reload or replace the strip's file.")
+        raise GentgError(
+            "bad_request", "The strip holds no frame of a clip.", hint="Reload or replace the strip's file."
+        )
     first = max(strip.left_handle, math.ceil(strip.content_start - 1e-4))
     last = min(strip.right_handle, math.ceil(strip.content_end() - 1e-4)) - 1
     if last < first:
-        raise GentgError("bad_request", "The strip's handles leave nothing of the clip.", hint="Extend the strip.")
+        raise GentgError(
+            "bad_request", "The strip's handles leave nothing of the clip.", hint="Extend the strip."
+        )
     frames, content = _nodes(strip)
     times = (np.clip(content, 0, strip.length) + strip.trim_start) / strip.source_rate
     time_map = TimeMap(frames, times, first, last)
@@ -93,9 +97,14 @@ def sequence_start(names: Sequence[str], on_disk: Iterable[str]) -> int:
     """
     parts = [_split(name) for name in names]
     group = parts[0][0] if parts[0] else None
-    if group is None or any(p is None or p[0] != group or p[1] != parts[0][1] + i for i, p in enumerate(parts)):
-        raise GentgError("bad_request", "The strip's pictures are not numbered one after another.",
-                         hint="Use a sequence named like shot_0001.png, shot_0002.png, without gaps.")
+    if group is None or any(
+        p is None or p[0] != group or p[1] != parts[0][1] + i for i, p in enumerate(parts)
+    ):
+        raise GentgError(
+            "bad_request",
+            "The strip's pictures are not numbered one after another.",
+            hint="Use a sequence named like shot_0001.png, shot_0002.png, without gaps.",
+        )
     present = [p[1] for p in map(_split, on_disk) if p is not None and p[0] == group]
     return parts[0][1] - min(present, default=parts[0][1])
 
@@ -104,8 +113,12 @@ def sequence_range(name: str, on_disk: Iterable[str]) -> tuple[int, int]:
     """Lowest number and how many numbers there are of the sequence that the picture `name` belongs to."""
     own = _split(name)
     if own is None:
-        raise GentgError("bad_request", "The picture's name has no number.", file=name,
-                         hint="Use a sequence named like shot_0001.png, shot_0002.png.")
+        raise GentgError(
+            "bad_request",
+            "The picture's name has no number.",
+            file=name,
+            hint="Use a sequence named like shot_0001.png, shot_0002.png.",
+        )
     present = [own[1], *(p[1] for p in map(_split, on_disk) if p is not None and p[0] == own[0])]
     return min(present), max(present) - min(present) + 1
 
@@ -146,7 +159,9 @@ def _retimed(keys: tuple[RetimingKey, ...], length: int) -> tuple[np.ndarray, np
     return np.array(index, float), np.array(content, float) * length
 
 
-def _arc(before: RetimingKey, a: RetimingKey, b: RetimingKey, after: RetimingKey, x: np.ndarray) -> np.ndarray:
+def _arc(
+    before: RetimingKey, a: RetimingKey, b: RetimingKey, after: RetimingKey, x: np.ndarray
+) -> np.ndarray:
     """Factors at content frames `x` between `a` and `b` on the circle that leaves the segment before `a`
     and meets the one after `b` without a corner (Blender's speed transition)."""
     slope_in = (a.factor - before.factor) / (a.frame - before.frame)

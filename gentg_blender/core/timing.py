@@ -60,7 +60,9 @@ class TimeMap:
         object.__setattr__(self, "times", t)
 
     @classmethod
-    def linear(cls, rate: float, frame: float = 1.0, time: float = 0.0, speed: float = 1.0, **limits) -> TimeMap:
+    def linear(
+        cls, rate: float, frame: float = 1.0, time: float = 0.0, speed: float = 1.0, **limits
+    ) -> TimeMap:
         """`frame` shows the video at `time`; the scene runs at `rate`, the video at `speed` times its own."""
         return cls(np.array([frame, frame + rate]), np.array([time, time + speed]), **limits)
 
@@ -118,8 +120,9 @@ class KeyPlan:
         """(T, ..., 4) wxyz -> (F, ..., 4) unit quaternions, along the shorter arc."""
         out = normalize(self.nearest(quaternions))
         i = np.flatnonzero((self.weight > 0.0) & (self.weight < 1.0))  # the others are samples themselves
-        w = np.broadcast_to(self.weight[i].reshape((-1,) + (1,) * (quaternions.ndim - 2)),
-                            (len(i),) + quaternions.shape[1:-1])
+        w = np.broadcast_to(
+            self.weight[i].reshape((-1,) + (1,) * (quaternions.ndim - 2)), (len(i),) + quaternions.shape[1:-1]
+        )
         out[i] = quat_slerp(quaternions[self.lower[i]], quaternions[self.upper[i]], w)
         return out
 
@@ -148,8 +151,11 @@ def plan_keys(timestamps: np.ndarray, seen: np.ndarray, time_map: TimeMap, keys:
     timestamps, seen = np.asarray(timestamps, float), np.asarray(seen, bool)
     runs = seen_runs(seen)
     if len(runs) == 0:
-        raise GentgError("no_person", "No person was seen in any frame, so there is nothing to key.",
-                         hint="Choose a part of the clip where the whole person is visible.")
+        raise GentgError(
+            "no_person",
+            "No person was seen in any frame, so there is nothing to key.",
+            hint="Choose a part of the clip where the whole person is visible.",
+        )
     if keys == "source":
         plan = _plan_source(timestamps, seen, time_map)
     elif keys == "frames":
@@ -157,8 +163,11 @@ def plan_keys(timestamps: np.ndarray, seen: np.ndarray, time_map: TimeMap, keys:
     else:
         raise ValueError(f"keys must be 'frames' or 'source', not {keys!r}")
     if len(plan) == 0:
-        raise GentgError("bad_request", "The person is not seen in the part of the clip that the strip shows.",
-                         hint="Extend the strip's handles or estimate the part that it shows.")
+        raise GentgError(
+            "bad_request",
+            "The person is not seen in the part of the clip that the strip shows.",
+            hint="Extend the strip's handles or estimate the part that it shows.",
+        )
     return plan
 
 
@@ -207,7 +216,10 @@ def _candidates(begin: float, end: float, time_map: TimeMap) -> np.ndarray:
     slopes = np.diff(time_map.times) / np.diff(time_map.frames)
     for a, b, frame, time, slope in zip(knots[:-1], knots[1:], time_map.frames, time_map.times, slopes):
         if slope == 0:
-            if not (np.isfinite(a) and np.isfinite(b)) and not np.isfinite([time_map.first, time_map.last]).all():
+            if (
+                not (np.isfinite(a) and np.isfinite(b))
+                and not np.isfinite([time_map.first, time_map.last]).all()
+            ):
                 raise ValueError("a map that holds a frame at its end needs `first` and `last`")
             low, high = (a, b) if begin <= time <= end else (np.inf, -np.inf)
         else:

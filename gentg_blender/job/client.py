@@ -56,7 +56,9 @@ class Backend:
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._ended = False  # by us, so that an exit is no crash
         # `-I` would also drop PYTHONPATH, and the extension's folder name differs from the package's.
-        env = clean_environment(PYTHONPATH=os.fspath(command.root), PYTHONDONTWRITEBYTECODE="1", **command.environment)
+        env = clean_environment(
+            PYTHONPATH=os.fspath(command.root), PYTHONDONTWRITEBYTECODE="1", **command.environment
+        )
         try:
             with open(self.log_path, "ab") as log:
                 self.process = spawn(
@@ -64,8 +66,12 @@ class Backend:
                     env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, cwd=command.logs,
                 )  # fmt: skip
         except OSError as error:
-            raise GentgError("missing_dependency", f"The backend cannot be started: {error.strerror or error}",
-                             file=command.python, hint="Press Set Up Backend in the GenTG preferences.") from error
+            raise GentgError(
+                "missing_dependency",
+                f"The backend cannot be started: {error.strerror or error}",
+                file=command.python,
+                hint="Press Set Up Backend in the GenTG preferences.",
+            ) from error
         self._reader = threading.Thread(target=self._read, name="gentg-backend", daemon=True)
         self._reader.start()
         threading.Thread(target=self._wait, name="gentg-wait", daemon=True).start()
@@ -199,6 +205,10 @@ def _new_log(folder: Path) -> Path:
         path = folder / f"backend-{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns() % 10**6:06d}.log"
         path.touch()
     except OSError as error:
-        raise GentgError("not_writable", f"Cannot write the log: {error.strerror or error}", file=folder,
-                         hint="Check the permissions of the extension's user folder.") from error
+        raise GentgError(
+            "not_writable",
+            f"Cannot write the log: {error.strerror or error}",
+            file=folder,
+            hint="Check the permissions of the extension's user folder.",
+        ) from error
     return path

@@ -110,10 +110,15 @@ class Environment:
         Raises GentgError; "cancelled" when `cancelled` was set.
         """
         if base.problem:
-            raise GentgError("missing_dependency", f"This Python cannot carry the backend: {base.problem}.", file=base.path)
+            raise GentgError(
+                "missing_dependency", f"This Python cannot carry the backend: {base.problem}.", file=base.path
+            )
         if not online and "--no-index" not in pip_options:
-            raise GentgError("missing_dependency", "Setting up the backend downloads packages, and Blender is set to be offline.",
-                             hint="Allow Online Access in Preferences > System > Network, then try again.")
+            raise GentgError(
+                "missing_dependency",
+                "Setting up the backend downloads packages, and Blender is set to be offline.",
+                hint="Allow Online Access in Preferences > System > Network, then try again.",
+            )
         if index:
             pip_options = (*pip_options, "--extra-index-url", index)
         report("Checking the folder", 0.0)
@@ -138,8 +143,12 @@ class Environment:
     def _begin(self, lock: Lock, base: PythonInfo, index: str) -> Marker:
         """The marker to go on with: the old one after an interruption, else a new one on a clean folder."""
         if self.folder.exists() and any(self.folder.iterdir()) and self.marker() is None:
-            raise GentgError("not_writable", "The backend's folder holds something that GenTG did not put there.",
-                             file=self.folder, hint="Move it away or empty the folder, then try again.")
+            raise GentgError(
+                "not_writable",
+                "The backend's folder holds something that GenTG did not put there.",
+                file=self.folder,
+                hint="Move it away or empty the folder, then try again.",
+            )
         marker = self.marker()
         goes_on = (
             marker is not None and not marker.complete and marker.lock_sha256 == lock.sha256
@@ -155,8 +164,12 @@ class Environment:
             raise os_error(error, self.folder) from error
         need = FREE_SPACE * (1.0 - len(marker.installed) / len(lock.requirements))
         if free < need:
-            raise GentgError("no_space", f"The backend needs about {need / 1e9:.1f} GB of free space; {free / 1e9:.1f} GB are left.",
-                             file=self.folder, hint="Free some space and try again.")
+            raise GentgError(
+                "no_space",
+                f"The backend needs about {need / 1e9:.1f} GB of free space; {free / 1e9:.1f} GB are left.",
+                file=self.folder,
+                hint="Free some space and try again.",
+            )
         self._write(marker)
         return marker
 
@@ -168,11 +181,18 @@ class Environment:
         except GentgError:
             pass  # half made, or its base was removed: made anew
         shutil.rmtree(self.folder / "venv", ignore_errors=True)
-        status = self._run([base.path, "-I", "-m", "venv", "--copies" if WINDOWS else "--symlinks", self.folder / "venv"],
-                           cancelled, log)
+        status = self._run(
+            [base.path, "-I", "-m", "venv", "--copies" if WINDOWS else "--symlinks", self.folder / "venv"],
+            cancelled,
+            log,
+        )
         if status:
-            raise GentgError("missing_dependency", f"Python could not make an environment (status {status}).",
-                             file=base.path, hint="Choose another Python in the GenTG preferences; the log has the details.")
+            raise GentgError(
+                "missing_dependency",
+                f"Python could not make an environment (status {status}).",
+                file=base.path,
+                hint="Choose another Python in the GenTG preferences; the log has the details.",
+            )
 
     def _install_one(self, requirement: Requirement, pip_options, report: Report, text: str,
                      start: float, share: float, cancelled: threading.Event, log) -> None:  # fmt: skip
@@ -186,7 +206,9 @@ class Environment:
             raise os_error(error, temporary) from error
         command = [self.python, "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check",
                    "--progress-bar", "off", "--only-binary", ":all:", *pip_options, "--requirement", single]  # fmt: skip
-        command += ["--no-deps"] if requirement.constraints is None else ["--constraint", requirement.constraints]
+        command += (
+            ["--no-deps"] if requirement.constraints is None else ["--constraint", requirement.constraints]
+        )
         if requirement.hashed:
             command.append("--require-hashes")
         lines: list[str] = []
@@ -209,9 +231,13 @@ class Environment:
         try:
             status = run_lines(command, on_line, cancelled=cancelled, env=env, cwd=self.folder)
         except OSError as error:
-            raise GentgError("missing_dependency", f"Cannot run Python: {error.strerror or error}", file=command[0]) from error
+            raise GentgError(
+                "missing_dependency", f"Cannot run Python: {error.strerror or error}", file=command[0]
+            ) from error
         if cancelled.is_set():
-            raise GentgError("cancelled", "The set-up was cancelled.", hint="Set Up Backend goes on where it stopped.")
+            raise GentgError(
+                "cancelled", "The set-up was cancelled.", hint="Set Up Backend goes on where it stopped."
+            )
         return status
 
     def _write(self, marker: Marker) -> None:
@@ -229,12 +255,20 @@ class Environment:
         if not self.folder.exists():
             return
         if self.folder.is_symlink():
-            raise GentgError("not_writable", "The backend's folder is a link; GenTG removes nothing behind links.", file=self.folder)
+            raise GentgError(
+                "not_writable",
+                "The backend's folder is a link; GenTG removes nothing behind links.",
+                file=self.folder,
+            )
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
             return
         if self.marker() is None:
-            raise GentgError("not_writable", "This folder was not made by GenTG, so nothing in it is removed.", file=self.folder)
+            raise GentgError(
+                "not_writable",
+                "This folder was not made by GenTG, so nothing in it is removed.",
+                file=self.folder,
+            )
         try:
             # The marker goes last: an interrupted removal can be repeated.
             for name in _OURS:
@@ -246,8 +280,12 @@ class Environment:
             if not any(self.folder.iterdir()):
                 self.folder.rmdir()
         except OSError as error:
-            raise GentgError("not_writable", f"Cannot remove the backend: {error.strerror or error}", file=error.filename or self.folder,
-                             hint="Stop the backend (or restart Blender) and try again.") from error
+            raise GentgError(
+                "not_writable",
+                f"Cannot remove the backend: {error.strerror or error}",
+                file=error.filename or self.folder,
+                hint="Stop the backend (or restart Blender) and try again.",
+            ) from error
 
 
 class _Download:
@@ -305,19 +343,41 @@ def _pip_error(requirement: Requirement, lines: list[str], folder: Path) -> Gent
     """What pip's output means for a person."""
     name, text = f"{requirement.name} {requirement.version}", "\n".join(lines)
     if "No space left" in text or "Errno 28" in text or "WinError 112" in text:
-        return GentgError("no_space", f"The disk is full; {name} could not be installed.", file=folder,
-                          hint="Free some space; Set Up Backend goes on where it stopped.")
+        return GentgError(
+            "no_space",
+            f"The disk is full; {name} could not be installed.",
+            file=folder,
+            hint="Free some space; Set Up Backend goes on where it stopped.",
+        )
     if "Permission denied" in text or "Errno 13" in text or "Access is denied" in text:
-        return GentgError("not_writable", f"{name} could not be written.", file=folder,
-                          hint="Check the folder's permissions and stop a running backend.")
+        return GentgError(
+            "not_writable",
+            f"{name} could not be written.",
+            file=folder,
+            hint="Check the folder's permissions and stop a running backend.",
+        )
     if "DO NOT MATCH THE HASHES" in text:
-        return GentgError("missing_dependency", f"The download of {name} is not the file that GenTG was tested with.",
-                          hint="Try again; if it stays, a proxy or a mirror changes the files.")
-    if re.search(r"NewConnectionError|ConnectTimeout|Temporary failure|Name or service|ProxyError|ReadTimeout|SSLError", text):
-        return GentgError("missing_dependency", f"{name} could not be downloaded: no connection to the package index.",
-                          hint="Check the network, then press Set Up Backend again: it goes on where it stopped.")
+        return GentgError(
+            "missing_dependency",
+            f"The download of {name} is not the file that GenTG was tested with.",
+            hint="Try again; if it stays, a proxy or a mirror changes the files.",
+        )
+    if re.search(
+        r"NewConnectionError|ConnectTimeout|Temporary failure|Name or service|ProxyError|ReadTimeout|SSLError",
+        text,
+    ):
+        return GentgError(
+            "missing_dependency",
+            f"{name} could not be downloaded: no connection to the package index.",
+            hint="Check the network, then press Set Up Backend again: it goes on where it stopped.",
+        )
     if "No matching distribution" in text:
-        return GentgError("missing_dependency", f"There is no build of {name} for this computer.",
-                          hint="Choose another build (CPU or CUDA) in the GenTG preferences.")
+        return GentgError(
+            "missing_dependency",
+            f"There is no build of {name} for this computer.",
+            hint="Choose another build (CPU or CUDA) in the GenTG preferences.",
+        )
     last = next((line for line in reversed(lines) if line.strip()), "pip said nothing")
-    return GentgError("missing_dependency", f"{name} could not be installed: {last[:200]}", hint="The log has the details.")
+    return GentgError(
+        "missing_dependency", f"{name} could not be installed: {last[:200]}", hint="The log has the details."
+    )

@@ -59,8 +59,12 @@ def inspect_python(path: str | os.PathLike, *, timeout: float = 20.0) -> PythonI
         version, bits, makes, is_env = json.loads(done.stdout.decode("utf-8"))
         return PythonInfo(path, tuple(version), int(bits), bool(makes), bool(is_env))
     except (OSError, subprocess.SubprocessError, ValueError, TypeError) as error:
-        raise GentgError("missing_dependency", "This file does not work as a Python interpreter.", file=path,
-                         hint="Choose the python executable itself (python.exe, bin/python3.11).") from error
+        raise GentgError(
+            "missing_dependency",
+            "This file does not work as a Python interpreter.",
+            file=path,
+            hint="Choose the python executable itself (python.exe, bin/python3.11).",
+        ) from error
 
 
 def candidates(
@@ -111,7 +115,14 @@ def _posix(environ: Mapping[str, str], home: Path) -> Iterator[Path]:
     name = "python{}.{}".format(*BACKEND_PYTHON)
     on_path = environ.get("PATH", "").split(os.pathsep)
     # A program started from a desktop, macOS's above all, sees nothing but the system's folders in PATH.
-    usual = ["/usr/local/bin", "/opt/homebrew/bin", "/opt/local/bin", "/usr/bin", "/snap/bin", str(home / ".local/bin")]
+    usual = [
+        "/usr/local/bin",
+        "/opt/homebrew/bin",
+        "/opt/local/bin",
+        "/usr/bin",
+        "/snap/bin",
+        str(home / ".local/bin"),
+    ]
     for folder in dict.fromkeys([*on_path, *usual]):
         # pyenv's shims are scripts that pick a version by the current folder: its versions are listed below.
         if folder and "shims" not in Path(folder).parts:

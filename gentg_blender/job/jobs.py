@@ -265,4 +265,6 @@ class JobQueue:
 def _error_from(msg: dict[str, Any]) -> GentgError:
     """The backend's error as an exception; a code that is not known here becomes "internal"."""
     code = msg.get("code") if msg.get("code") in ERROR_CODES else "internal"
-    return GentgError(code, str(msg.get("message", "")), file=msg.get("file"), hint=str(msg.get("hint") or ""))
+    return GentgError(
+        code, str(msg.get("message", "")), file=msg.get("file"), hint=str(msg.get("hint") or "")
+    )

@@ -53,8 +53,12 @@ def read_lock(path: Path) -> Lock:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise GentgError("no_such_file", "The list of the backend's packages cannot be read.", file=path,
-                         hint="Install the extension's zip again.") from error
+        raise GentgError(
+            "no_such_file",
+            "The list of the backend's packages cannot be read.",
+            file=path,
+            hint="Install the extension's zip again.",
+        ) from error
     options, requirements = [], []
     for entry in re.split(r"(?<!\\)\n", text):
         lines = [line for line in entry.splitlines() if line.strip() and not line.lstrip().startswith("#")]
@@ -65,7 +69,9 @@ def read_lock(path: Path) -> Lock:
             continue
         match = _NAME.match(lines[0].strip())
         if not match or not match[2]:
-            raise GentgError("bad_request", f"This line does not pin a version: {lines[0].strip()[:80]}", file=path)
+            raise GentgError(
+                "bad_request", f"This line does not pin a version: {lines[0].strip()[:80]}", file=path
+            )
         block = "\n".join(lines)
         requirements.append(Requirement(match[1], match[2], block, "--hash=" in block))
     if not requirements:

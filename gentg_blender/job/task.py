@@ -59,5 +59,9 @@ class Task:
 
             for line in traceback.format_exc().splitlines():
                 self._log(line)
-            self.error = GentgError("internal", f"{self.title} failed: {error!r}", file=self.log_path,
-                                    hint="Please report this with the log.")
+            self.error = GentgError(
+                "internal",
+                f"{self.title} failed: {error!r}",
+                file=self.log_path,
+                hint="Please report this with the log.",
+            )

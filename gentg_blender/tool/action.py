@@ -83,7 +83,11 @@ def pose_channels(
     def location() -> Keys:
         # in the root bone's rest axes, from its rest head, which is what PoseBone.location holds
         offset = plan.vectors(np.asarray(root, float)) - capture.rest_head[0]
-        return Keys(plan.frames, quat_rotate(quat_conjugate(np.asarray(capture.rest_rotation[0], float)), offset), held)
+        return Keys(
+            plan.frames,
+            quat_rotate(quat_conjugate(np.asarray(capture.rest_rotation[0], float)), offset),
+            held,
+        )
 
     def turn(bone: int) -> Keys:
         q = plan.rotations(np.asarray(rotation[:, bone], float))

@@ -17,7 +17,11 @@ _MIDDLE = ("Middle", "THEME03")
 
 
 def build_armature(
-    context: bpy.types.Context, capture: Capture, name: str, collection: bpy.types.Collection, made: Transaction
+    context: bpy.types.Context,
+    capture: Capture,
+    name: str,
+    collection: bpy.types.Collection,
+    made: Transaction,
 ) -> bpy.types.Object:
     """An armature object at the world's origin whose rest pose is the capture's.
 
@@ -48,11 +52,16 @@ def _check_rest(capture: Capture, rest: np.ndarray) -> None:
     along = np.asarray(capture.rest_tail, float) - np.asarray(capture.rest_head, float)
     length = np.linalg.norm(along, axis=1)
     for i in np.flatnonzero(length < 1e-4):
-        raise GentgError("bad_request", f"The bone {names[i]} has no length.", hint="Estimate the clip again.")
+        raise GentgError(
+            "bad_request", f"The bone {names[i]} has no length.", hint="Estimate the clip again."
+        )
     off = np.abs(rest[:, :, 1] - along / length[:, None]).max(axis=1)
     for i in np.flatnonzero(off > _REST_TOLERANCE):
-        raise GentgError("bad_request", f"The rest axes of {names[i]} do not follow the bone.",
-                         hint="Estimate the clip again.")
+        raise GentgError(
+            "bad_request",
+            f"The rest axes of {names[i]} do not follow the bone.",
+            hint="Estimate the clip again.",
+        )
 
 
 def _activate(context: bpy.types.Context, ob: bpy.types.Object) -> None:

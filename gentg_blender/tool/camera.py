@@ -43,10 +43,14 @@ def lens_from_intrinsics(K: np.ndarray, image_size: tuple[int, int], scene_aspec
     width, height = image_size
     fx, fy, cx, cy = (float(v) for v in (K[0, 0], K[1, 1], K[0, 2], K[1, 2]))
     if min(fx, fy) <= 0 or abs(K[0, 1]) > 1e-6 * fx or abs(K[2, 2] - 1) > 1e-9:
-        raise GentgError("bad_request", "The capture's camera matrix K is none that Blender's camera can show.")
+        raise GentgError(
+            "bad_request", "The capture's camera matrix K is none that Blender's camera can show."
+        )
     squash = fx / fy  # a pixel's height in units of its width
     if scene_aspect <= width / (height * squash) * (1 + 1e-6):
-        return Lens("HORIZONTAL", fx * _SENSOR / width, (width / 2 - cx) / width, squash * (cy - height / 2) / width)
+        return Lens(
+            "HORIZONTAL", fx * _SENSOR / width, (width / 2 - cx) / width, squash * (cy - height / 2) / width
+        )
     tall = height * squash  # the frame's side in units of a pixel's width
     return Lens("VERTICAL", fx * _SENSOR / tall, (width / 2 - cx) / tall, (cy - height / 2) / height)
 
@@ -113,7 +117,10 @@ def build_camera(
 def turn_camera(ob: bpy.types.Object, capture: Capture, plan: KeyPlan, made: Transaction) -> None:
     """Key the rotation of a camera that was followed, on the frames that the person has keys on."""
     blender = np.diag([1.0, -1.0, -1.0])  # looks along -Z, Y up
-    world = np.swapaxes(np.asarray(capture.camera_rotation, float) @ np.asarray(capture.R, float), -1, -2) @ blender
+    world = (
+        np.swapaxes(np.asarray(capture.camera_rotation, float) @ np.asarray(capture.R, float), -1, -2)
+        @ blender
+    )
     q = quat_continuous(plan.rotations(matrix_to_quat(world)))
     ob.rotation_mode = "QUATERNION"
     action = made.own(bpy.data.actions.new(f"{ob.name} turn"))
@@ -138,7 +145,9 @@ def add_background(
     if new:
         made.own(image)
     # Blender counts a video's frames from 1, and a sequence's by the numbers in the files' names
-    lowest, count = sequence_range(clip.name, os.listdir(clip.parent)) if sequence else (1, max(1, image.frame_duration))
+    lowest, count = (
+        sequence_range(clip.name, os.listdir(clip.parent)) if sequence else (1, max(1, image.frame_duration))
+    )
     frames = np.arange(first, last + 1)
     shown = np.floor(time_map.to_time(frames) * fps + 0.5) + lowest
     offset = (np.clip(shown, lowest, lowest + count - 1) - (frames - first + 1)).astype(int)
@@ -159,7 +168,9 @@ def add_background(
         keys = np.concatenate([[0], change])
         action = made.own(bpy.data.actions.new(f"{camera.name} clip"))
         bag = new_channels(action, camera.data)
-        write_curve(bag, "background_images[0].image_user.frame_offset", 0, "Clip", frames[keys], offset[keys], 0)
+        write_curve(
+            bag, "background_images[0].image_user.frame_offset", 0, "Clip", frames[keys], offset[keys], 0
+        )
         use_action(camera.data, action)
 
 
@@ -170,21 +181,36 @@ def load_clip(video: Path, sequence: bool) -> tuple[bpy.types.Image, bool]:
     """
     video, source = Path(video), "SEQUENCE" if sequence else "MOVIE"
     if not video.is_file():
-        raise GentgError("no_such_file", "The clip is not there any more.", file=video,
-                         hint="Import without the clip behind the camera, or move the clip back.")
+        raise GentgError(
+            "no_such_file",
+            "The clip is not there any more.",
+            file=video,
+            hint="Import without the clip behind the camera, or move the clip back.",
+        )
     resolved = video.resolve()
     for image in bpy.data.images:
-        if image.source == source and Path(bpy.path.abspath(image.filepath, library=image.library)).resolve() == resolved:
+        if (
+            image.source == source
+            and Path(bpy.path.abspath(image.filepath, library=image.library)).resolve() == resolved
+        ):
             return image, False
     try:
         image = bpy.data.images.load(str(resolved), check_existing=False)
     except RuntimeError as error:
-        raise GentgError("not_a_video", "Blender cannot read the clip.", file=video,
-                         hint="Import without the clip behind the camera.") from error
+        raise GentgError(
+            "not_a_video",
+            "Blender cannot read the clip.",
+            file=video,
+            hint="Import without the clip behind the camera.",
+        ) from error
     # a size of 0 is how it says that it could not read
     if 0 in image.size or image.source != ("FILE" if sequence else "MOVIE"):
         bpy.data.images.remove(image)
-        raise GentgError("not_a_video", "Blender cannot read the clip as a video.", file=video,
-                         hint="Import without the clip behind the camera.")
+        raise GentgError(
+            "not_a_video",
+            "Blender cannot read the clip as a video.",
+            file=video,
+            hint="Import without the clip behind the camera.",
+        )
     image.source = source  # not before its size was asked for: Blender would look for picture 1
     return image, True

@@ -5,7 +5,9 @@ from __future__ import annotations
 import bpy
 
 
-def new_channels(action: bpy.types.Action, owner: bpy.types.ID, slot_name: str = "") -> bpy.types.ActionChannelbag:
+def new_channels(
+    action: bpy.types.Action, owner: bpy.types.ID, slot_name: str = ""
+) -> bpy.types.ActionChannelbag:
     """Give `action` a layer, a keyframe strip and a slot for `owner`; return the slot's channels.
 
     The action is not assigned to `owner`; see `use_action`.
@@ -46,4 +48,3 @@ def new_fcurve(bag: bpy.types.ActionChannelbag, path: str, index: int, group: st
     curve = bag.fcurves.new(path, index=index)
     curve.group = bag.groups.get(group) or bag.groups.new(group)
     return curve
-

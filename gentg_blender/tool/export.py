@@ -39,8 +39,12 @@ def export_fbx(
     """
     path, options = Path(path), options or FbxOptions()
     if armature is None or armature.type != "ARMATURE":
-        raise GentgError("bad_request", "There is no armature to export.", file=path,
-                         hint="Select the armature that holds the animation.")
+        raise GentgError(
+            "bad_request",
+            "There is no armature to export.",
+            file=path,
+            hint="Select the armature that holds the animation.",
+        )
     first, last = frames or motion_range(armature)
     _ensure_exporter(path)
     with atomic_file(path) as temporary, _baking(context.scene, armature, first, last):
@@ -58,7 +62,9 @@ def export_fbx(
                     bake_anim_step=options.step, bake_anim_simplify_factor=0.0,
                 )  # fmt: skip
             except RuntimeError as error:
-                raise GentgError("blender_failed", f"The FBX export failed: {str(error).strip()}", file=path) from error
+                raise GentgError(
+                    "blender_failed", f"The FBX export failed: {str(error).strip()}", file=path
+                ) from error
         if done != {"FINISHED"} or temporary.stat().st_size == 0:
             raise GentgError("blender_failed", "The FBX export wrote nothing.", file=path)
     return path
@@ -72,8 +78,11 @@ def motion_range(ob: bpy.types.Object) -> tuple[int, int]:
             spans.append(tuple(data.action.frame_range))
         spans += [(s.frame_start, s.frame_end) for t in data.nla_tracks if not t.mute for s in t.strips]
     if not spans:
-        raise GentgError("bad_request", f"{ob.name} has no animation to export.",
-                         hint="Select the armature that holds the animation.")
+        raise GentgError(
+            "bad_request",
+            f"{ob.name} has no animation to export.",
+            hint="Select the armature that holds the animation.",
+        )
     return int(min(a for a, _ in spans)), int(-(-max(b for _, b in spans) // 1))
 
 
@@ -82,8 +91,12 @@ def _ensure_exporter(path: Path) -> None:
     if not addon_utils.check("io_scene_fbx")[1]:
         addon_utils.enable("io_scene_fbx", default_set=True)
     if "fbx" not in dir(bpy.ops.export_scene):
-        raise GentgError("blender_failed", "This Blender has no FBX exporter.", file=path,
-                         hint="Switch on the add-on 'FBX format' in Blender's preferences.")
+        raise GentgError(
+            "blender_failed",
+            "This Blender has no FBX exporter.",
+            file=path,
+            hint="Switch on the add-on 'FBX format' in Blender's preferences.",
+        )
 
 
 @contextmanager
@@ -129,10 +142,16 @@ def save_blend(path: str | os.PathLike) -> Path:
         with atomic_file(path) as temporary:
             try:
                 done = bpy.ops.wm.save_as_mainfile(
-                    filepath=str(temporary), check_existing=False, copy=True, compress=True, relative_remap=True
+                    filepath=str(temporary),
+                    check_existing=False,
+                    copy=True,
+                    compress=True,
+                    relative_remap=True,
                 )
             except RuntimeError as error:
-                raise GentgError("blender_failed", f"Blender cannot save: {str(error).strip()}", file=path) from error
+                raise GentgError(
+                    "blender_failed", f"Blender cannot save: {str(error).strip()}", file=path
+                ) from error
             if done != {"FINISHED"} or temporary.stat().st_size == 0:
                 raise GentgError("blender_failed", "Blender saved nothing.", file=path)
     finally:

@@ -43,14 +43,18 @@ def set_mix(ob: bpy.types.Object, amount: float) -> None:
     if not 0.0 <= amount <= 1.0:
         raise GentgError("bad_request", "The mix lies between 0 and 1.")
     if not has_before(ob):
-        raise GentgError("bad_request", f"{ob.name} has no motion from before the correction to mix with.",
-                         hint="Select an armature that GenTG imported with the correction switched on.")
+        raise GentgError(
+            "bad_request",
+            f"{ob.name} has no motion from before the correction to mix with.",
+            hint="Select an armature that GenTG imported with the correction switched on.",
+        )
     data = ob.animation_data
     strip = _strip(data, AFTER_TRACK)
     if strip is None:
         if data.action is None:
-            raise GentgError("bad_request", f"{ob.name} has no action to mix.",
-                             hint="Assign its corrected action again.")
+            raise GentgError(
+                "bad_request", f"{ob.name} has no action to mix.", hint="Assign its corrected action again."
+            )
         strip = _add_track(data, AFTER_TRACK, data.action).strips[0]
         strip.use_animated_influence = True
         data.action = None
@@ -58,8 +62,11 @@ def set_mix(ob: bpy.types.Object, amount: float) -> None:
     # constant one is a curve with a single key
     keys = strip.fcurves.find("influence").keyframe_points
     if len(keys) > 1:
-        raise GentgError("bad_request", f"The mix of {ob.name} is animated.",
-                         hint="Edit the keys of the strip's influence in the NLA editor, or delete them.")
+        raise GentgError(
+            "bad_request",
+            f"The mix of {ob.name} is animated.",
+            hint="Edit the keys of the strip's influence in the NLA editor, or delete them.",
+        )
     if len(keys) == 1:
         keys[0].co.y = amount
     else:

@@ -156,7 +156,11 @@ class CaptureImport:
         self._time_map = s.time_map or TimeMap.linear(self._rate, s.start_frame, float(c.timestamps[0]))
         self._plan = plan = plan_keys(c.timestamps, c.seen, self._time_map, s.keys)
         yield
-        channels = [*pose_channels(c, plan, c.local_rotation, c.root), *confidence_channels(c, plan), *contact_channels(c, plan)]
+        channels = [
+            *pose_channels(c, plan, c.local_rotation, c.root),
+            *confidence_channels(c, plan),
+            *contact_channels(c, plan),
+        ]
         yield from self._draft(self._name, channels)
         if s.before and (yield from _correction_changed(c)):
             near = pose_channels(c, plan, c.local_rotation_tgt, c.root_tgt, near=c.local_rotation)
@@ -222,13 +226,17 @@ class CaptureImport:
             made.set(scene, "frame_start", first, "first frame")
             made.set(scene, "frame_end", last, "last frame")
 
-    def _add_camera(self, scene, name: str, collection, first: int, last: int, made: Transaction) -> bpy.types.Object:
+    def _add_camera(
+        self, scene, name: str, collection, first: int, last: int, made: Transaction
+    ) -> bpy.types.Object:
         camera = build_camera(scene, self.capture, f"{name} camera", collection, made)
         s = self.settings
         if self.capture.camera_turns:
             turn_camera(camera, self.capture, self._plan, made)
         if s.video is not None:
-            add_background(camera, Path(s.video), s.sequence, float(self.capture.fps), self._time_map, first, last, made)
+            add_background(
+                camera, Path(s.video), s.sequence, float(self.capture.fps), self._time_map, first, last, made
+            )
         if scene.camera is None:
             made.set(scene, "camera", camera, "camera")
         return camera
@@ -283,7 +291,9 @@ def found_label(name: str) -> str:
     return f"{name}: seen again"
 
 
-def _add_markers(scene: bpy.types.Scene, name: str, capture: Capture, plan: KeyPlan, made: Transaction) -> None:
+def _add_markers(
+    scene: bpy.types.Scene, name: str, capture: Capture, plan: KeyPlan, made: Transaction
+) -> None:
     """Mark the start and end of every stretch in which the person was not seen."""
     spots = [(int(np.floor(a)) + 1, lost_label(name)) for a, _ in plan.gaps]
     spots += [(int(np.ceil(b)), found_label(name)) for _, b in plan.gaps]

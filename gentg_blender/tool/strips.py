@@ -64,7 +64,11 @@ def why_not(strip: bpy.types.Strip | None) -> str:
     if strip is None:
         return NO_STRIP
     if strip.type == "IMAGE":
-        return "" if len(strip.elements) > 1 else "This strip is one still image; motion needs a movie or an image sequence."
+        return (
+            ""
+            if len(strip.elements) > 1
+            else "This strip is one still image; motion needs a movie or an image sequence."
+        )
     if strip.type == "SOUND":
         return "This is the clip's sound. Select the movie strip beside it."
     if strip.type == "META":
@@ -140,8 +144,12 @@ def _get(strip: bpy.types.Strip, new: str, old: str):
 def _movie_rate(strip: bpy.types.Strip) -> float:
     rate = float(strip.fps) or (float(strip.elements[0].orig_fps or 0.0) if len(strip.elements) else 0.0)
     if not rate > 0:
-        raise GentgError("not_a_video", "Blender cannot read the strip's clip.", file=bpy.path.abspath(strip.filepath),
-                         hint="Check the file, then reload the strip (Strip > Inputs > Reload Strips).")
+        raise GentgError(
+            "not_a_video",
+            "Blender cannot read the strip's clip.",
+            file=bpy.path.abspath(strip.filepath),
+            hint="Check the file, then reload the strip (Strip > Inputs > Reload Strips).",
+        )
     return rate
 
 
@@ -159,8 +167,11 @@ def _playback_factor(strip, length: int, media: float, start: float, keys: tuple
                 return factor
         elif abs(length / factor - _get(strip, "content_duration", "frame_duration")) <= 1.0:
             return factor
-    raise GentgError("internal", "The strip's timing could not be understood.",
-                     hint="Clear its retiming (Strip > Retiming > Reset), or estimate the file from the 3D View's panel.")
+    raise GentgError(
+        "internal",
+        "The strip's timing could not be understood.",
+        hint="Clear its retiming (Strip > Retiming > Reset), or estimate the file from the 3D View's panel.",
+    )
 
 
 def clip_path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
@@ -178,12 +189,20 @@ def _path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
     if strip.type == "IMAGE":
         missing = [e.filename for e in strip.elements if not (path.parent / e.filename).is_file()]
         if missing:
-            raise GentgError("no_such_file", f"{len(missing)} of the sequence's {len(strip.elements)} images are missing.",
-                             file=path.parent / missing[0], hint="Put them back, or point the strip to another folder.")
+            raise GentgError(
+                "no_such_file",
+                f"{len(missing)} of the sequence's {len(strip.elements)} images are missing.",
+                file=path.parent / missing[0],
+                hint="Put them back, or point the strip to another folder.",
+            )
         return path
     if not path.is_file():
-        raise GentgError("no_such_file", "The strip's clip is not there any more.", file=path,
-                         hint="Move it back, or choose the file in the strip's properties (Source > File).")
+        raise GentgError(
+            "no_such_file",
+            "The strip's clip is not there any more.",
+            file=path,
+            hint="Move it back, or choose the file in the strip's properties (Source > File).",
+        )
     return path
 
 
@@ -193,7 +212,9 @@ def _pictures_before(scene: bpy.types.Scene, strip: bpy.types.Strip) -> int:
     try:
         on_disk = [entry.name for entry in os.scandir(base)]
     except OSError as error:
-        raise GentgError("no_such_file", "The folder of the image sequence is not there any more.", file=base) from error
+        raise GentgError(
+            "no_such_file", "The folder of the image sequence is not there any more.", file=base
+        ) from error
     try:
         return sequence_start([e.filename for e in strip.elements], on_disk)
     except GentgError as error:
@@ -205,8 +226,10 @@ def _warnings(scene: bpy.types.Scene, strip: bpy.types.Strip, timing: StripTimin
     rate = scene_rate(scene.render.fps, scene.render.fps_base)
     played = timing.source_rate / timing.playback_factor
     if strip.type == "MOVIE" and abs(played - rate) > 0.01 * rate and not timing.keys:
-        yield (f"The clip runs at {timing.source_rate:.4g} frames a second and the scene at {rate:.4g}, so the strip plays at "
-               f"{rate / timing.source_rate:.2g} times its speed. The keys follow the strip.")
+        yield (
+            f"The clip runs at {timing.source_rate:.4g} frames a second and the scene at {rate:.4g}, so the strip plays at "
+            f"{rate / timing.source_rate:.2g} times its speed. The keys follow the strip."
+        )
     for other in scene.sequence_editor.strips_all:
         if other.type == "SPEED" and other.input_1 == strip:
             yield f"The Speed Control effect {other.name} is not followed; retime the strip itself instead."
@@ -232,7 +255,10 @@ def _retiming_keys(strip: _Struct, layout: Layout) -> tuple[RetimingKey, ...]:
         return ()
     keys = (_Struct(layout, address + i * layout.size) for i in range(count))
     return tuple(
-        RetimingKey(float(k["strip_frame_index"]), float(k["retiming_factor"]), bool(int(k["flag"]) & TRANSITION)) for k in keys
+        RetimingKey(
+            float(k["strip_frame_index"]), float(k["retiming_factor"]), bool(int(k["flag"]) & TRANSITION)
+        )
+        for k in keys
     )
 
 

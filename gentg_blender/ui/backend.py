@@ -33,8 +33,11 @@ def user_folder() -> Path:
             return Path(bpy.utils.extension_path_user(PACKAGE, create=True))
         return Path(bpy.utils.user_resource("DATAFILES", path="gentg", create=True))
     except (OSError, ValueError) as error:
-        raise GentgError("not_writable", f"Blender's user folder cannot be written: {error}",
-                         hint="Check the permissions of Blender's configuration folder.") from error
+        raise GentgError(
+            "not_writable",
+            f"Blender's user folder cannot be written: {error}",
+            hint="Check the permissions of Blender's configuration folder.",
+        ) from error
 
 
 @lru_cache(maxsize=1)

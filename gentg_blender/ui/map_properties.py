@@ -60,7 +60,11 @@ class GentgRetargetSettings(bpy.types.PropertyGroup):
         ),
         description="What carries the character's path",
     )  # fmt: skip
-    feet: BoolProperty(name="Plant Feet", default=True, description="Hold planted feet in place with the rig's own leg lengths")
+    feet: BoolProperty(
+        name="Plant Feet",
+        default=True,
+        description="Hold planted feet in place with the rig's own leg lengths",
+    )
     blend: FloatProperty(
         name="Ease", default=0.15, min=0.0, max=1.0, unit="TIME_ABSOLUTE",
         description="Seconds in which a foot eases into and out of its place",
@@ -77,8 +81,12 @@ class GentgRetargetSettings(bpy.types.PropertyGroup):
         name="Reach", default=1.0, min=0.0, max=1.0, subtype="FACTOR",
         description="How far hands and feet come to the actor's places: 0 keeps the limbs' directions",
     )  # fmt: skip
-    reach_hands: BoolProperty(name="Hands", default=True, description="Let the hands reach where the actor's did")
-    reach_feet: BoolProperty(name="Feet", default=True, description="Let the feet reach where the actor's did")
+    reach_hands: BoolProperty(
+        name="Hands", default=True, description="Let the hands reach where the actor's did"
+    )
+    reach_feet: BoolProperty(
+        name="Feet", default=True, description="Let the feet reach where the actor's did"
+    )
     twist_bones: BoolProperty(
         name="Twist Bones", default=True,
         description="Spread the twist of arms and legs over twist bones that hang on them. Leave it out where a game engine moves those itself",
@@ -114,4 +122,6 @@ def read(bone_map: GentgBoneMap) -> Mapping | None:
     if not bone_map.rows:
         return None
     bones = {r.name: tuple(b.strip() for b in r.bones.split(",") if b.strip()) for r in bone_map.rows}
-    return Mapping({role: names for role, names in bones.items() if names}, bone_map.label or "custom", bone_map.preset)
+    return Mapping(
+        {role: names for role, names in bones.items() if names}, bone_map.label or "custom", bone_map.preset
+    )

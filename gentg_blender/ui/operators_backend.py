@@ -37,8 +37,12 @@ class GENTG_OT_setup_backend(bpy.types.Operator):
         ),
         default="INSTALL",
     )  # fmt: skip
-    python: StringProperty(description="Python to make the environment from; empty takes the preferences' or finds one")
-    pip_options: StringProperty(description="Further words for pip, for example --no-index --find-links FOLDER", options={"SKIP_SAVE"})
+    python: StringProperty(
+        description="Python to make the environment from; empty takes the preferences' or finds one"
+    )
+    pip_options: StringProperty(
+        description="Further words for pip, for example --no-index --find-links FOLDER", options={"SKIP_SAVE"}
+    )
 
     @classmethod
     def description(cls, _context, properties) -> str:
@@ -102,7 +106,9 @@ def _setup_done(task: Task) -> None:
     if task.error is None:
         session.notice(Notice("INFO", f"{task.title}: done."))
     elif task.error.code == "cancelled":
-        session.notice(Notice("INFO", "The set-up was cancelled.", ("Set Up Backend goes on where it stopped.",)))
+        session.notice(
+            Notice("INFO", "The set-up was cancelled.", ("Set Up Backend goes on where it stopped.",))
+        )
     else:
         if task.error.file is None:
             task.error.file = os.fspath(task.log_path) if task.log_path else None
@@ -128,9 +134,13 @@ class GENTG_OT_doctor(bpy.types.Operator):
 
         def work(report, cancelled, say):
             report("The doctor is looking", 0.3)
-            env = clean_environment(PYTHONPATH=os.fspath(command.root), PYTHONDONTWRITEBYTECODE="1", NO_COLOR="1")
+            env = clean_environment(
+                PYTHONPATH=os.fspath(command.root), PYTHONDONTWRITEBYTECODE="1", NO_COLOR="1"
+            )
             lines: list[str] = []
-            status = run_lines([command.python, "-m", command.module, "doctor"], lines.append, cancelled=cancelled, env=env)
+            status = run_lines(
+                [command.python, "-m", command.module, "doctor"], lines.append, cancelled=cancelled, env=env
+            )
             return lines, status
 
         session.start_task(Task("Doctor", work), _doctor_done)
@@ -146,7 +156,9 @@ def _doctor_done(task: Task) -> None:
         session.notice(Notice.from_error("The doctor could not be run.", task.error))
         return
     lines, status = task.value
-    session.doctor = [line for line in lines if line.strip()] or [f"The doctor said nothing and ended with status {status}."]
+    session.doctor = [line for line in lines if line.strip()] or [
+        f"The doctor said nothing and ended with status {status}."
+    ]
 
 
 class GENTG_OT_copy_doctor(bpy.types.Operator):

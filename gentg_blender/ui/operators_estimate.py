@@ -51,7 +51,11 @@ class GENTG_OT_estimate_pose(bpy.types.Operator):
     def execute(self, context):
         try:
             settings = estimate_settings(context)
-            jobs = [_file_job(context, Path(bpy.path.abspath(self.filepath)), settings)] if self.filepath else _strip_jobs(context, settings)
+            jobs = (
+                [_file_job(context, Path(bpy.path.abspath(self.filepath)), settings)]
+                if self.filepath
+                else _strip_jobs(context, settings)
+            )
         except GentgError as error:
             return report_error(self, error)
         waiting = session.busy
@@ -112,21 +116,30 @@ def _strip_jobs(context: bpy.types.Context, settings: dict) -> list[Job]:
     return [_strip_job(context, scene, strips.clip_strip(scene, s), settings) for s in chosen]
 
 
-def _strip_job(context: bpy.types.Context, scene: bpy.types.Scene, strip: strips.ClipStrip, settings: dict) -> Job:
+def _strip_job(
+    context: bpy.types.Context, scene: bpy.types.Scene, strip: strips.ClipStrip, settings: dict
+) -> Job:
     params = clip_params(scene, strip, settings)
     time_map, warnings = _in_scene(strip.span, scene, context.scene)
-    return _job(context, Path(strip.name).stem or strip.clip.stem, params, time_map, (*strip.warnings, *warnings))
+    return _job(
+        context, Path(strip.name).stem or strip.clip.stem, params, time_map, (*strip.warnings, *warnings)
+    )
 
 
 def clip_params(scene: bpy.types.Scene, strip: strips.ClipStrip, settings: dict) -> dict:
     """A request's parameters that name a strip's clip and the part of it that the strip shows."""
-    params = {"clip": os.fspath(strip.clip), "settings": {**settings, "start": strip.span.start, "end": strip.span.end}}
+    params = {
+        "clip": os.fspath(strip.clip),
+        "settings": {**settings, "start": strip.span.start, "end": strip.span.end},
+    }
     if strip.image_sequence:
         params["sequence_fps"] = scene_rate(scene.render.fps, scene.render.fps_base)
     return params
 
 
-def _in_scene(span: StripSpan, strip_scene: bpy.types.Scene, scene: bpy.types.Scene) -> tuple[TimeMap, tuple[str, ...]]:
+def _in_scene(
+    span: StripSpan, strip_scene: bpy.types.Scene, scene: bpy.types.Scene
+) -> tuple[TimeMap, tuple[str, ...]]:
     """The strip's map in the frames of the scene that gets the armature.
 
     Since 5.0 the sequencer can show another scene than the 3D View; the two run side by side in seconds.
@@ -137,13 +150,17 @@ def _in_scene(span: StripSpan, strip_scene: bpy.types.Scene, scene: bpy.types.Sc
         return span.time_map, ()
     m = span.time_map
     scaled = TimeMap((m.frames - 1) * b / a + 1, m.times, (m.first - 1) * b / a + 1, (m.last - 1) * b / a + 1)
-    return scaled, (f"The sequencer's scene runs at {a:.4g} frames a second, {scene.name} at {b:.4g}: the keys keep the strip's time.",)
+    return scaled, (
+        f"The sequencer's scene runs at {a:.4g} frames a second, {scene.name} at {b:.4g}: the keys keep the strip's time.",
+    )
 
 
 def _file_job(context: bpy.types.Context, clip: Path, settings: dict) -> Job:
     """The whole clip, from the chosen first frame on, at the scene's own rate."""
     if not clip.is_file():
-        raise GentgError("no_such_file", "The clip is not there.", file=clip, hint="Choose a video under Clip.")
+        raise GentgError(
+            "no_such_file", "The clip is not there.", file=clip, hint="Choose a video under Clip."
+        )
     return _job(context, clip.stem, {"clip": os.fspath(clip), "settings": settings}, None, ())
 
 

@@ -94,9 +94,14 @@ class GENTG_OT_export(bpy.types.Operator):
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     check_existing: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_glob: StringProperty(default="*.fbx;*.bvh;*.glb;*.usdc", options={"HIDDEN"})
-    preset: EnumProperty(name="For", items=_presets, description="Which program reads the file: sets format, units and axes")
+    preset: EnumProperty(
+        name="For", items=_presets, description="Which program reads the file: sets format, units and axes"
+    )
 
-    batch: BoolProperty(name="Every Selected Armature", description="Write each selected armature to a file of its own name in the chosen folder")
+    batch: BoolProperty(
+        name="Every Selected Armature",
+        description="Write each selected armature to a file of its own name in the chosen folder",
+    )
 
     @classmethod
     def poll(cls, context):

@@ -35,11 +35,16 @@ def _pair(context: bpy.types.Context, source: str, target: str) -> tuple[bpy.typ
     chosen = context.scene.gentg_retarget.target
     there = named(target) if target else chosen
     if there is None:
-        raise GentgError("bad_request", "No rig is chosen.", hint="Choose your character's armature under Rig.")
+        raise GentgError(
+            "bad_request", "No rig is chosen.", hint="Choose your character's armature under Rig."
+        )
     here = named(source) if source else capture_armature(context)
     if here is None or here == there:
-        raise GentgError("bad_request", "It is not clear which capture to retarget.",
-                         hint="Select the captured armature in the list of captures.")
+        raise GentgError(
+            "bad_request",
+            "It is not clear which capture to retarget.",
+            hint="Select the captured armature in the list of captures.",
+        )
     return here, there
 
 
@@ -62,7 +67,9 @@ class GENTG_OT_recognise(bpy.types.Operator):
         bone_map = context.scene.gentg_retarget.map
         fill(bone_map, found.mapping)
         if found.method == "none":
-            self.report({"WARNING"}, "The rig was not recognised: fill in the bone map by hand, or load a saved one.")
+            self.report(
+                {"WARNING"}, "The rig was not recognised: fill in the bone map by hand, or load a saved one."
+            )
         else:
             bone_map.label = found.label
             self.report({"INFO"}, f"{found.label}, {len(found.mapping.bones)} body parts mapped.")
@@ -83,7 +90,13 @@ class GENTG_OT_check_map(bpy.types.Operator):
         except GentgError as error:
             return report_error(self, error)
         first, *lines = report.text().splitlines()
-        session.notice(Notice("ERROR" if report.problems else "WARNING" if lines else "INFO", f"{target.name}: {first}", tuple(lines)))
+        session.notice(
+            Notice(
+                "ERROR" if report.problems else "WARNING" if lines else "INFO",
+                f"{target.name}: {first}",
+                tuple(lines),
+            )
+        )
         return {"FINISHED"}
 
 
@@ -94,7 +107,9 @@ class GENTG_OT_retarget(bpy.types.Operator):
     bl_label = "Retarget"
     bl_options = {"REGISTER", "UNDO"}
 
-    source: StringProperty(description="Name of the captured armature; empty takes the panel's", options={"SKIP_SAVE"})
+    source: StringProperty(
+        description="Name of the captured armature; empty takes the panel's", options={"SKIP_SAVE"}
+    )
     target: StringProperty(description="Name of the rig; empty takes the panel's", options={"SKIP_SAVE"})
     feet: EnumProperty(
         items=(("NEW", "Retarget", "Retarget the whole motion"), ("AGAIN", "Plant Feet Again", "Plant the feet anew after contacts were edited")),
@@ -104,7 +119,13 @@ class GENTG_OT_retarget(bpy.types.Operator):
         items=(("DIRECTIONS", "Directions", "Limbs point as the actor's do"), ("REACH", "Reach", "Hands and feet come to where the actor's were")),
         description="What is kept where proportions differ; left out, the panel's choice", options={"SKIP_SAVE"},
     )  # fmt: skip
-    reach: FloatProperty(default=1.0, min=0.0, max=1.0, description="How far, from 0 to 1; left out, the panel's", options={"SKIP_SAVE"})
+    reach: FloatProperty(
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        description="How far, from 0 to 1; left out, the panel's",
+        options={"SKIP_SAVE"},
+    )
 
     @classmethod
     def description(cls, _context, properties) -> str:
@@ -121,7 +142,9 @@ class GENTG_OT_retarget(bpy.types.Operator):
             if self.feet == "AGAIN":
                 target = s.target if not self.target else bpy.data.objects.get(self.target)
                 if target is None:
-                    raise GentgError("bad_request", "No rig is chosen.", hint="Choose your character's armature under Rig.")
+                    raise GentgError(
+                        "bad_request", "No rig is chosen.", hint="Choose your character's armature under Rig."
+                    )
                 done = resolve_feet(context, target)
             else:
                 source, target = _pair(context, self.source, self.target)
@@ -130,7 +153,9 @@ class GENTG_OT_retarget(bpy.types.Operator):
                     root_motion=s.root_motion, feet=s.feet, blend=s.blend, controls=s.controls, twist_bones=s.twist_bones,
                     reach_hands=reach * s.reach_hands, reach_feet=reach * s.reach_feet,
                 )  # fmt: skip
-                done = retarget_to_rig(context, source, target, read(s.map) if target == s.target else None, settings)
+                done = retarget_to_rig(
+                    context, source, target, read(s.map) if target == s.target else None, settings
+                )
         except GentgError as error:
             return report_error(self, error)
         _tell(self, target, done)
@@ -167,7 +192,11 @@ class GENTG_OT_save_map(bpy.types.Operator):
         try:
             mapping = read(context.scene.gentg_retarget.map) if target is not None else None
             if mapping is None:
-                raise GentgError("bad_request", "There is no bone map to save.", hint="Choose a rig and press Recognise Rig.")
+                raise GentgError(
+                    "bad_request",
+                    "There is no bone map to save.",
+                    hint="Choose a rig and press Recognise Rig.",
+                )
             mapping.save(bpy.path.abspath(self.filepath))
         except GentgError as error:
             return report_error(self, error)
@@ -193,7 +222,9 @@ class GENTG_OT_load_map(bpy.types.Operator):
         target = context.scene.gentg_retarget.target
         try:
             if target is None:
-                raise GentgError("bad_request", "No rig is chosen.", hint="Choose your character's armature under Rig.")
+                raise GentgError(
+                    "bad_request", "No rig is chosen.", hint="Choose your character's armature under Rig."
+                )
             fill(context.scene.gentg_retarget.map, Mapping.load(Path(bpy.path.abspath(self.filepath))))
         except GentgError as error:
             return report_error(self, error)

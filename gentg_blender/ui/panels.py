@@ -58,7 +58,12 @@ class _Estimate(_Sidebar):
                 row.scale_y = 1.4
                 row.operator("gentg.setup_backend", text="Set Up Backend", icon="IMPORT").mode = "INSTALL"
             else:
-                draw_text(box, "Allow Online Access in Preferences > System first.", icon="INTERNET_OFFLINE", width=width)
+                draw_text(
+                    box,
+                    "Allow Online Access in Preferences > System first.",
+                    icon="INTERNET_OFFLINE",
+                    width=width,
+                )
         box.operator("gentg.open_preferences", icon="PREFERENCES")
         return False
 
@@ -76,7 +81,9 @@ class GENTG_PT_sequencer(_Estimate, bpy.types.Panel):
         usable = [s for s in chosen if not strips.why_not(s)]
         box = layout.box()
         if not strips.shows_scene(context):
-            draw_text(box, "The sequencer shows no scene yet. Choose one in its header.", icon="INFO", width=width)
+            draw_text(
+                box, "The sequencer shows no scene yet. Choose one in its header.", icon="INFO", width=width
+            )
         elif not chosen:
             draw_text(box, strips.NO_STRIP, icon="INFO", width=width)
         elif not usable:
@@ -212,7 +219,10 @@ class GENTG_OT_open_preferences(bpy.types.Operator):
 
     def execute(self, _context):
         if backend.preferences() is None:
-            self.report({"ERROR"}, f"GenTG runs from a script here. Name the backend's Python in {backend.PYTHON_VARIABLE}.")
+            self.report(
+                {"ERROR"},
+                f"GenTG runs from a script here. Name the backend's Python in {backend.PYTHON_VARIABLE}.",
+            )
             return {"CANCELLED"}
         return bpy.ops.preferences.addon_show(module=backend.PACKAGE)
 

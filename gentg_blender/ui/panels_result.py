@@ -23,12 +23,22 @@ class GENTG_PT_results(_Sidebar, bpy.types.Panel):
         layout, width = self.layout, panel_width(context)
         found = find_imports(context.scene)
         if not found:
-            draw_text(layout, "No captures in this scene yet. Estimate a clip above, or import a saved one.", icon="INFO", width=width)
+            draw_text(
+                layout,
+                "No captures in this scene yet. Estimate a clip above, or import a saved one.",
+                icon="INFO",
+                width=width,
+            )
         column = layout.column(align=True)
         for collection in found:
             for ob in collection.objects:
                 if ob.type == "ARMATURE" and TAG in ob:
-                    column.operator("gentg.select_result", text=ob.name, icon="ARMATURE_DATA", depress=ob == context.object).armature = ob.name
+                    column.operator(
+                        "gentg.select_result",
+                        text=ob.name,
+                        icon="ARMATURE_DATA",
+                        depress=ob == context.object,
+                    ).armature = ob.name
         layout.operator("gentg.import_capture", icon="IMPORT")
         ob = capture_armature(context)
         if ob is None:

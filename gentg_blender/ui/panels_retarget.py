@@ -15,7 +15,9 @@ class GENTG_UL_bone_map(bpy.types.UIList):
 
     def draw_item(self, _context, layout, _data, item, _icon, _active_data, _active_property):
         split = layout.split(factor=0.4)
-        split.label(text=item.name.replace("_", " ").replace(".L", " left").replace(".R", " right").capitalize())
+        split.label(
+            text=item.name.replace("_", " ").replace(".L", " left").replace(".R", " right").capitalize()
+        )
         split.prop(item, "bones", text="", emboss=False)
 
 
@@ -78,7 +80,11 @@ class GENTG_PT_bone_map(_Sidebar, bpy.types.Panel):
                 layout.label(text=bone_map.label, icon="OUTLINER_OB_ARMATURE")
             layout.template_list("GENTG_UL_bone_map", "", bone_map, "rows", bone_map, "active", rows=8)
         else:
-            draw_text(layout, "Recognised when you retarget. Press Recognise Rig to see and edit the map.", width=panel_width(context))
+            draw_text(
+                layout,
+                "Recognised when you retarget. Press Recognise Rig to see and edit the map.",
+                width=panel_width(context),
+            )
         row = layout.row(align=True)
         row.operator("gentg.load_map", icon="FILE_FOLDER")
         row.operator("gentg.save_map", icon="FILE_TICK")

@@ -75,13 +75,23 @@ class GentgPreferences(bpy.types.AddonPreferences):
             draw_text(box, problem, icon="ERROR", width=100)
         else:
             running = session.queue.backend
-            text = "The backend is ready." if running is None else f"The backend is running (process {running.pid})."
+            text = (
+                "The backend is ready."
+                if running is None
+                else f"The backend is running (process {running.pid})."
+            )
             box.label(text=text, icon="CHECKMARK")
         managed = backend.chosen_python() is None
         if managed and not bpy.app.online_access and problem:
-            draw_text(box, "Setting it up downloads packages. Allow Online Access under System > Network first.",
-                      icon="INTERNET_OFFLINE", width=100)
-            box.operator("screen.userpref_show", text="Open System Preferences", icon="PREFERENCES").section = "SYSTEM"
+            draw_text(
+                box,
+                "Setting it up downloads packages. Allow Online Access under System > Network first.",
+                icon="INTERNET_OFFLINE",
+                width=100,
+            )
+            box.operator(
+                "screen.userpref_show", text="Open System Preferences", icon="PREFERENCES"
+            ).section = "SYSTEM"
         row = box.row(align=True)
         row.scale_y = 1.4 if managed and problem else 1.0
         if managed and problem:

@@ -144,7 +144,11 @@ def detector_setting(s: GentgSettings) -> str:
     if s.detector != "FOLDER":
         return "mediapipe"
     if not s.detector_folder:
-        raise GentgError("bad_request", "No folder is chosen for the detector.", hint="Choose one under Advanced, or take MediaPipe.")
+        raise GentgError(
+            "bad_request",
+            "No folder is chosen for the detector.",
+            hint="Choose one under Advanced, or take MediaPipe.",
+        )
     return bpy.path.abspath(s.detector_folder)
 
 
@@ -152,10 +156,15 @@ def _scene_camera_fov(scene: bpy.types.Scene) -> float:
     """Horizontal angle in radians that the active camera's frame spans."""
     camera = scene.camera
     if camera is None or camera.type != "CAMERA":
-        raise GentgError("bad_request", "The scene has no camera to take the lens from.",
-                         hint="Add a camera, or set Camera Lens to Automatic.")
+        raise GentgError(
+            "bad_request",
+            "The scene has no camera to take the lens from.",
+            hint="Add a camera, or set Camera Lens to Automatic.",
+        )
     if camera.data.type != "PERSP":
-        raise GentgError("bad_request", f"{camera.name} is not a perspective camera.", hint="Set Camera Lens to Automatic.")
+        raise GentgError(
+            "bad_request", f"{camera.name} is not a perspective camera.", hint="Set Camera Lens to Automatic."
+        )
     corners = camera.data.view_frame(scene=scene)
     width = max(c.x for c in corners) - min(c.x for c in corners)
     return 2.0 * math.atan(0.5 * width / abs(corners[0].z))

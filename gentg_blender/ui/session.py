@@ -86,7 +86,9 @@ class Session:
     notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=KEPT_NOTICES))
     doctor: list[str] = field(default_factory=list)  # its last output
     findings: dict[str, list] = field(default_factory=dict)  # clip's name -> filming check
-    arriving: list[Arriving] = field(default_factory=list)  # finished jobs, the first is on its way into the scene
+    arriving: list[Arriving] = field(
+        default_factory=list
+    )  # finished jobs, the first is on its way into the scene
     ticks: Ticks = field(default_factory=Ticks)
     _redrawn: float = 0.0
 
@@ -197,7 +199,9 @@ def scratch_folder() -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="gentg-", dir=bpy.app.tempdir or None))
     except OSError as error:
-        raise GentgError("not_writable", f"Cannot write temporary files: {error.strerror or error}", file=bpy.app.tempdir) from error
+        raise GentgError(
+            "not_writable", f"Cannot write temporary files: {error.strerror or error}", file=bpy.app.tempdir
+        ) from error
 
 
 def redraw() -> None:

@@ -48,7 +48,9 @@ def draw_jobs(layout: bpy.types.UILayout, width: int) -> None:
         row.operator("gentg.cancel", text="" if not job.state.active else "Cancel", icon="X").job = job.id
         if job.state.active:
             box.progress(factor=job.progress.fraction, text=f"{job.progress.fraction:.0%}")
-            draw_text(box, "\n".join(filter(None, (job.progress.stage_text, job.progress.detail))), width=width)
+            draw_text(
+                box, "\n".join(filter(None, (job.progress.stage_text, job.progress.detail))), width=width
+            )
         else:
             box.label(text="Waiting", icon="BLANK1")
     for arrival in session.arriving:

@@ -41,7 +41,11 @@ def main(argv: list[str] | None = None) -> int:
         return _top_level(argv)
     module = importlib.import_module(f".{COMMANDS[name][0]}", __name__)
     parser = argparse.ArgumentParser(
-        prog=f"gentg {name}", description=module.HELP, epilog=_EXIT_CODES, formatter_class=_Formatter, allow_abbrev=False
+        prog=f"gentg {name}",
+        description=module.HELP,
+        epilog=_EXIT_CODES,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
     )
     module.add_arguments(parser)
     return module.run(parser.parse_args(argv[1:]))

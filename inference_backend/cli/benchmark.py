@@ -17,9 +17,13 @@ With --minutes the clip is repeated until it is that long, run through once, and
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="a video (default: the sample clip)")
+    parser.add_argument(
+        "clip", nargs="?", type=Path, metavar="CLIP", help="a video (default: the sample clip)"
+    )
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="repetitions (default: %(default)s)")
-    parser.add_argument("--minutes", type=float, metavar="M", help="measure memory on a clip of this length instead")
+    parser.add_argument(
+        "--minutes", type=float, metavar="M", help="measure memory on a clip of this length instead"
+    )
     parser.add_argument("--detector", default="mediapipe", metavar="NAME", help="as in gentg estimate")
     parser.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
@@ -65,7 +69,9 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     def make_report() -> Reporter:
         return Reporter(cancelled=terminal.cancelled)
 
-    figures = measure(clip, settings, args.runs, make_report, lambda i: terminal.say(f"run {i} of {args.runs}"))
+    figures = measure(
+        clip, settings, args.runs, make_report, lambda i: terminal.say(f"run {i} of {args.runs}")
+    )
     terminal.say("networks side by side")
     ours = [c for c in candidates.shipped() if c.label != "TGT, rigid"]  # which costs what TGT does
     costs = cost.measure([*ours, *candidates.untrained_baselines()], cost.any_window(), args.runs)
@@ -74,21 +80,31 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         print(json.dumps(figures | {"networks": networks}, indent=2), file=terminal.out)
         return 0
     say = lambda text: print(text, file=terminal.out)  # noqa: E731
-    say(f"{figures['clip']}: {figures['frames']} frames, {figures['image_size'][0]}x{figures['image_size'][1]}, "
-        f"{figures['cores']} cores, median of {args.runs} runs")
+    say(
+        f"{figures['clip']}: {figures['frames']} frames, {figures['image_size'][0]}x{figures['image_size'][1]}, "
+        f"{figures['cores']} cores, median of {args.runs} runs"
+    )
     say("stage          CPU ms/frame")
     for stage, value in figures["cpu_ms_per_frame"].items():
         say(f"  {stage:<12} {value:10.2f}")
     say(f"  after detection (clean to write): {figures['after_detection_ms']:.2f} ms per frame")
-    say(f"  TGT {figures['tgt_ms']:.2f} ms per frame, GPC {figures['gpc_ms']:.2f} ms per frame, "
-        f"which drew {100 * figures['resampled']:.0f} % of the joints anew")
+    say(
+        f"  TGT {figures['tgt_ms']:.2f} ms per frame, GPC {figures['gpc_ms']:.2f} ms per frame, "
+        f"which drew {100 * figures['resampled']:.0f} % of the joints anew"
+    )
     say(f"detector alone on decoded frames: {figures['detector_fps']:.1f} frames/s")
     say(f"whole run: {figures['whole_fps']:.1f} frames/s, {figures['ratio']:.2f} times the detector alone")
-    say(f"loading libraries and models, once: {figures['load_s']:.1f} s; peak memory {figures['peak_memory'] / 1e6:.0f} MB")
-    say(f"networks on one window of {cost.WINDOW} frames, batch 1, CPU; published lifters at their sizes, untrained:")
+    say(
+        f"loading libraries and models, once: {figures['load_s']:.1f} s; peak memory {figures['peak_memory'] / 1e6:.0f} MB"
+    )
+    say(
+        f"networks on one window of {cost.WINDOW} frames, batch 1, CPU; published lifters at their sizes, untrained:"
+    )
     for line in cost.cost_lines(costs):
         say(line)
     gpc = costs["TGT + GPC"].ms_overlapped - costs["TGT"].ms_overlapped
-    say(f"  overlapped by {cost.OVERLAP:.0%} TGT takes {costs['TGT'].ms_overlapped:.2f} ms per frame, and GPC {gpc:.2f} ms more with "
-        f"{candidates.UNCERTAIN_SHARE:.0%} of the frames uncertain")
+    say(
+        f"  overlapped by {cost.OVERLAP:.0%} TGT takes {costs['TGT'].ms_overlapped:.2f} ms per frame, and GPC {gpc:.2f} ms more with "
+        f"{candidates.UNCERTAIN_SHARE:.0%} of the frames uncertain"
+    )
     return 0

@@ -32,7 +32,9 @@ Find the person in a video, lift the pose to 3D, make limbs rigid and feet plant
 
 Captures that are there already are exported by Blender itself: gentg_blender/batch.py -- export CAPTURE..."""
 
-VIDEO_SUFFIXES = frozenset(".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split())
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split()
+)
 # option -> what it writes; each takes a file name or, left empty, one beside the capture
 EXTRA = {
     **{kind: text for kind, (_, text) in FILES.items()},
@@ -44,9 +46,21 @@ EXTRA = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from inference_backend.pipeline.outputs import SUFFIXES
 
-    parser.add_argument("clips", nargs="+", metavar="CLIP", help="a video, a folder of videos, or pictures such as shot_####.png")
+    parser.add_argument(
+        "clips",
+        nargs="+",
+        metavar="CLIP",
+        help="a video, a folder of videos, or pictures such as shot_####.png",
+    )
     out = parser.add_argument_group("what to write")
-    out.add_argument("-o", "--out", type=Path, default=Path(), metavar="DIR", help="folder for the results (default: this folder)")
+    out.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder for the results (default: this folder)",
+    )
     for name, text in EXTRA.items():
         out.add_argument(f"--{name}", nargs="?", const=True, metavar=f"FILE{SUFFIXES[name]}", help=text)
     out.add_argument("--json", action="store_true", help="print a summary for programs on stdout")
@@ -54,8 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     run_ = parser.add_argument_group("running")
     run_.add_argument("--sequence-fps", type=float, metavar="FPS", help="frame rate of an image sequence")
-    run_.add_argument("--blender", metavar="PATH", help="Blender that writes what needs one (default: $GENTG_BLENDER, blender, bpy)")
-    run_.add_argument("--no-cache", action="store_true", help="neither use nor keep earlier detections and lifts")
+    run_.add_argument(
+        "--blender",
+        metavar="PATH",
+        help="Blender that writes what needs one (default: $GENTG_BLENDER, blender, bpy)",
+    )
+    run_.add_argument(
+        "--no-cache", action="store_true", help="neither use nor keep earlier detections and lifts"
+    )
     run_.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
 
 
@@ -107,10 +127,18 @@ def find_clips(names: list[str], sequence_fps: float | None = None) -> list[Path
     for name in names:
         path = Path(name)
         if path.is_dir() and sequence_fps is None:
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file() and p.name[0] != ".")
+            found = sorted(
+                p
+                for p in path.iterdir()
+                if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file() and p.name[0] != "."
+            )
             if not found:
-                raise GentgError("no_such_file", "The folder holds no video.", file=path,
-                                 hint="Give --sequence-fps if it holds the pictures of an image sequence.")
+                raise GentgError(
+                    "no_such_file",
+                    "The folder holds no video.",
+                    file=path,
+                    hint="Give --sequence-fps if it holds the pictures of an image sequence.",
+                )
             clips += found
         else:
             clips.append(path)
@@ -183,6 +211,8 @@ def _tell(terminal: Terminal, clip: Path, result: dict[str, Any], seconds: float
     lost = result["frames"] - result["seen"]
     gaps = f", the person is not seen in {lost} of them" if lost else ""
     speed = result["frames"] / seconds if seconds else math.inf
-    terminal.say(f"{clip.name}: {result['frames']} frames{gaps}, {seconds:.1f} s ({speed:.0f} frames a second)")
+    terminal.say(
+        f"{clip.name}: {result['frames']} frames{gaps}, {seconds:.1f} s ({speed:.0f} frames a second)"
+    )
     for path in result["outputs"].values():
         terminal.say(f"  {path}")

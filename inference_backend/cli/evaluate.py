@@ -37,29 +37,73 @@ Score captures, the whole pipeline or the networks against a reference. Lengths 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to evaluate (one of)").add_mutually_exclusive_group(required=True)
-    what.add_argument("--pair", nargs=2, type=Path, metavar=("RESULT.npz", "REFERENCE.npz"), help="a result file and its reference")
-    what.add_argument("--video-suite", type=Path, metavar="DIR", help="a folder of clips with gt.npz or reference_3d.npz beside them")
+    what.add_argument(
+        "--pair",
+        nargs=2,
+        type=Path,
+        metavar=("RESULT.npz", "REFERENCE.npz"),
+        help="a result file and its reference",
+    )
+    what.add_argument(
+        "--video-suite",
+        type=Path,
+        metavar="DIR",
+        help="a folder of clips with gt.npz or reference_3d.npz beside them",
+    )
     what.add_argument("--motion", type=Path, metavar="FILE.npz", help="motion capture in the training format")
-    what.add_argument("--h36m", nargs=2, type=Path, metavar=("DATA_3D.npz", "DATA_2D.npz"), help="Human3.6M as VideoPose3D prepares it")
-    what.add_argument("--mpi3dhp", type=Path, metavar="PATH", help="data_test_3dhp.npz or the folder with TS1/annot_data.mat")
+    what.add_argument(
+        "--h36m",
+        nargs=2,
+        type=Path,
+        metavar=("DATA_3D.npz", "DATA_2D.npz"),
+        help="Human3.6M as VideoPose3D prepares it",
+    )
+    what.add_argument(
+        "--mpi3dhp",
+        type=Path,
+        metavar="PATH",
+        help="data_test_3dhp.npz or the folder with TS1/annot_data.mat",
+    )
     how = parser.add_argument_group("how")
-    how.add_argument("--camera", metavar="NAME", help="--pair: which of the reference's cameras filmed the result")
-    how.add_argument("--known-focal", action="store_true", help="--video-suite: give the clip's true focal length")
+    how.add_argument(
+        "--camera", metavar="NAME", help="--pair: which of the reference's cameras filmed the result"
+    )
+    how.add_argument(
+        "--known-focal", action="store_true", help="--video-suite: give the clip's true focal length"
+    )
     how.add_argument("--clips", nargs="+", metavar="NAME", help="--video-suite: only these clips")
     how.add_argument("--keep", type=Path, metavar="DIR", help="--video-suite: keep the capture files there")
-    how.add_argument("--check", action="store_true", help="--video-suite: exit code 1 unless every promised limit is met")
-    how.add_argument("--subjects", nargs="+", metavar="ID", help="--motion: subjects (default: those held out of training)")
-    how.add_argument("--layouts", nargs="+", default=["blazepose33"], metavar="NAME", help="--motion: detector layouts")
+    how.add_argument(
+        "--check", action="store_true", help="--video-suite: exit code 1 unless every promised limit is met"
+    )
+    how.add_argument(
+        "--subjects", nargs="+", metavar="ID", help="--motion: subjects (default: those held out of training)"
+    )
+    how.add_argument(
+        "--layouts", nargs="+", default=["blazepose33"], metavar="NAME", help="--motion: detector layouts"
+    )
     how.add_argument("--noise", nargs="+", metavar="LEVEL", help="--motion: clean, detector, poor, open (detector "
                      "without things in the way), unseen (another noise model); default: clean detector, or as the study says")  # fmt: skip
-    how.add_argument("--rates", nargs="+", type=float, default=[30.0], metavar="FPS", help="--motion: frame rates")
-    how.add_argument("--count", type=int, default=64, metavar="N", help="--motion: films of each kind (default: 64)")
-    how.add_argument("--cameras", type=Path, metavar="FILE.json", help="--h36m: the dataset's camera calibration")
-    how.add_argument("--joints", type=int, choices=(16, 17), default=17, help="--h36m: 17 joints, or 16 without the nose")
+    how.add_argument(
+        "--rates", nargs="+", type=float, default=[30.0], metavar="FPS", help="--motion: frame rates"
+    )
+    how.add_argument(
+        "--count", type=int, default=64, metavar="N", help="--motion: films of each kind (default: 64)"
+    )
+    how.add_argument(
+        "--cameras", type=Path, metavar="FILE.json", help="--h36m: the dataset's camera calibration"
+    )
+    how.add_argument(
+        "--joints", type=int, choices=(16, 17), default=17, help="--h36m: 17 joints, or 16 without the nose"
+    )
     how.add_argument("--correction", type=float, metavar="AMOUNT", help="amount of GPC's correction, 0 to 1 (default: "
                      f"{EstimateSettings().correction:g}; 1 for --hidden-limbs and --networks)")  # fmt: skip
-    how.add_argument("--quality", choices=("fast", "balanced", "best"), default="balanced", help="of the lift")
-    how.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="for the networks")
+    how.add_argument(
+        "--quality", choices=("fast", "balanced", "best"), default="balanced", help="of the lift"
+    )
+    how.add_argument(
+        "--device", default="auto", choices=("auto", "cpu", "cuda", "mps"), help="for the networks"
+    )
     motion_studies.add_arguments(parser)
     out = parser.add_argument_group("output")
     out.add_argument("--all-metrics", action="store_true", help="every metric instead of the usual ones")
@@ -112,7 +156,9 @@ def _tables(methods: dict[str, list[Score]], args: argparse.Namespace, group: st
         mean = mean_score(scores)
         means.append((method, mean))
         rows = [(s.groups[group], s) for s in scores]
-        out.append(f"{method}\n\n" + table(rows + ([("mean", mean)] if len(rows) > 1 else []), _metrics(args), group))
+        out.append(
+            f"{method}\n\n" + table(rows + ([("mean", mean)] if len(rows) > 1 else []), _metrics(args), group)
+        )
     if args.per_joint:
         out += [joint_table(means, "mpjpe"), joint_table(means, "p_mpjpe")]
     return out
@@ -128,7 +174,9 @@ def _pair(args: argparse.Namespace, _terminal: Terminal) -> _Result:
 
 
 def _settings(args: argparse.Namespace, **more: Any) -> EstimateSettings:
-    return EstimateSettings.from_dict({"correction": args.correction, "quality": args.quality, "device": args.device, **more})
+    return EstimateSettings.from_dict(
+        {"correction": args.correction, "quality": args.quality, "device": args.device, **more}
+    )
 
 
 def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
@@ -143,8 +191,12 @@ def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
     if args.clips:
         unknown = set(args.clips) - {c.name for c in cases}
         if unknown:
-            raise GentgError("bad_request", f"There is no clip {', '.join(sorted(unknown))}.", file=args.video_suite,
-                             hint=f"There are {', '.join(c.name for c in cases)}.")
+            raise GentgError(
+                "bad_request",
+                f"There is no clip {', '.join(sorted(unknown))}.",
+                file=args.video_suite,
+                hint=f"There are {', '.join(c.name for c in cases)}.",
+            )
         cases = [c for c in cases if c.name in args.clips]
     estimator = Estimator()
     with tempfile.TemporaryDirectory(prefix="gentg-") as temporary:
@@ -154,7 +206,12 @@ def _video_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
             known = {"focal_px": float(reference.camera.K[0, 0])} if args.known_focal else {}
             capture = folder / f"{case.name.replace('/', '_')}.npz"
             with terminal.progress(case.name) as listener:
-                estimator.estimate(case.video, Outputs(capture), _settings(args, **known), Reporter(listener, terminal.cancelled))
+                estimator.estimate(
+                    case.video,
+                    Outputs(capture),
+                    _settings(args, **known),
+                    Reporter(listener, terminal.cancelled),
+                )
             return capture
 
         def baseline(case: VideoCase) -> Poses:
@@ -197,16 +254,33 @@ def _lift_suite(args: argparse.Namespace, terminal: Terminal) -> _Result:
     if args.motion:
         root, group = "hips", "kind"
         clips = motion_suite.held_out(args.motion, tuple(args.subjects or DataConfig().held_out_subjects))
-        kinds = [motion_suite.MotionCase(la, no, ra) for la in args.layouts for no in args.noise or ["clean", "detector"] for ra in args.rates]
-        cases = (c for kind in kinds for c in motion_suite.motion_cases(clips, kind, args.count, seed=args.seed))
+        kinds = [
+            motion_suite.MotionCase(la, no, ra)
+            for la in args.layouts
+            for no in args.noise or ["clean", "detector"]
+            for ra in args.rates
+        ]
+        cases = (
+            c for kind in kinds for c in motion_suite.motion_cases(clips, kind, args.count, seed=args.seed)
+        )
     elif args.h36m:
         if args.cameras is None:
-            raise GentgError("bad_request", "Human3.6M needs its camera calibration.", hint="Give it with --cameras FILE.json")
+            raise GentgError(
+                "bad_request",
+                "Human3.6M needs its camera calibration.",
+                hint="Give it with --cameras FILE.json",
+            )
         cases = h36m.h36m_cases(*args.h36m, args.cameras, joints=args.joints)
         joints = h36m.JOINTS_16 if args.joints == 16 else h36m.JOINTS_17
     else:
         cases, group = mpi3dhp.mpi3dhp_cases(args.mpi3dhp), "sequence"
-    methods = score_lifts(cases, _lifter(args), joints, root=root, done=lambda n: terminal.say(f"{n} clips") if n % 32 == 0 else None)
+    methods = score_lifts(
+        cases,
+        _lifter(args),
+        joints,
+        root=root,
+        done=lambda n: terminal.say(f"{n} clips") if n % 32 == 0 else None,
+    )
     if args.motion:
         for scores in methods.values():
             for s in scores:

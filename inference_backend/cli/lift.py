@@ -19,7 +19,9 @@ the camera `K` (3,3). docs/contract.md has the details."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("keypoints", type=Path, metavar="KEYPOINTS.npz")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.npz", help="the capture file to write")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT.npz", help="the capture file to write"
+    )
     add_settings(parser, video=False)
     parser.add_argument("--no-cache", action="store_true", help="neither use nor keep earlier lifts")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
@@ -39,7 +41,12 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     began, settings = time.monotonic(), settings_from(args)
     if args.focal_mm is not None:
         settings["focal_px"] = focal_px_from_mm(args.focal_mm, load_keypoints(args.keypoints).image_size)
-    params = {"keypoints": str(args.keypoints), "capture": str(args.out), "settings": settings, "cache": not args.no_cache}
+    params = {
+        "keypoints": str(args.keypoints),
+        "capture": str(args.out),
+        "settings": settings,
+        "cache": not args.no_cache,
+    }
     with terminal.progress(args.keypoints.name) as listener:
         result = lift_command(Estimator(), params, Reporter(listener, terminal.cancelled))
     for warning in result["warnings"]:

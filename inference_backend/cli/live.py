@@ -27,20 +27,58 @@ Frames that come while the machine is busy are dropped, never queued. docs/live.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a camera's number, from 0, or a video file")
     out = parser.add_argument_group("what to write")
-    out.add_argument("-o", "--out", type=Path, metavar="FILE", help="a .jsonl or .npz instead of lines on stdout")
-    out.add_argument("--preview", type=Path, metavar="FILE.mp4", help="the pictures with the skeleton over them (takes time of its own)")
-    out.add_argument("--udp", metavar="HOST:PORT", help="send the lines as datagrams too, for a program that listens there")
-    out.add_argument("--axes", choices=("world", "camera"), default="world", help="of the lines: Z up on the floor, or the camera's (default: world)")
+    out.add_argument(
+        "-o", "--out", type=Path, metavar="FILE", help="a .jsonl or .npz instead of lines on stdout"
+    )
+    out.add_argument(
+        "--preview",
+        type=Path,
+        metavar="FILE.mp4",
+        help="the pictures with the skeleton over them (takes time of its own)",
+    )
+    out.add_argument(
+        "--udp", metavar="HOST:PORT", help="send the lines as datagrams too, for a program that listens there"
+    )
+    out.add_argument(
+        "--axes",
+        choices=("world", "camera"),
+        default="world",
+        help="of the lines: Z up on the floor, or the camera's (default: world)",
+    )
     what = parser.add_argument_group("what to estimate")
     what.add_argument("--seconds", type=float, metavar="S", help="end after so many seconds of the source")
-    what.add_argument("--realtime", action="store_true", help="play a file at its own speed, dropping frames when too slow")
-    what.add_argument("--detector", default="mediapipe", metavar="NAME", help="mediapipe (default), or the folder of an RTMPose model")
-    what.add_argument("--height", type=float, metavar="M", help="the person's standing height in metres (default: 1.72)")
+    what.add_argument(
+        "--realtime", action="store_true", help="play a file at its own speed, dropping frames when too slow"
+    )
+    what.add_argument(
+        "--detector",
+        default="mediapipe",
+        metavar="NAME",
+        help="mediapipe (default), or the folder of an RTMPose model",
+    )
+    what.add_argument(
+        "--height", type=float, metavar="M", help="the person's standing height in metres (default: 1.72)"
+    )
     lens = what.add_mutually_exclusive_group()
-    lens.add_argument("--focal-mm", type=float, metavar="MM", help="lens in mm on a 36 mm sensor across the longer side, as in Blender's camera")
+    lens.add_argument(
+        "--focal-mm",
+        type=float,
+        metavar="MM",
+        help="lens in mm on a 36 mm sensor across the longer side, as in Blender's camera",
+    )
     lens.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view in degrees")
-    what.add_argument("--smoothing", type=float, metavar="S", help="time constant of what rests, in seconds; fast motion is smoothed less (default: 0.05)")
-    what.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where the network runs (default: auto)")
+    what.add_argument(
+        "--smoothing",
+        type=float,
+        metavar="S",
+        help="time constant of what rests, in seconds; fast motion is smoothed less (default: 0.05)",
+    )
+    what.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda", "mps"),
+        default="auto",
+        help="where the network runs (default: auto)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary, only errors")
 
 
@@ -80,14 +118,18 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         detector = open_detector(args.detector)
         stack.callback(detector.close)
         smoothing = SMOOTH if args.smoothing is None else args.smoothing
-        lifter = LiveLifter(lens.K, detector.layout, height=args.height, smoothing=smoothing, device=args.device)
+        lifter = LiveLifter(
+            lens.K, detector.layout, height=args.height, smoothing=smoothing, device=args.device
+        )
 
         stream = sinks.Stream(args.source, args.axes, detector.layout, size, lens.K, lifter.tgt.sha256)
         takers = _sinks(args, terminal, stream, stopped)
         if camera is not None:
             pictures: Any = sources.Newest(camera.pictures(detector.max_size, stopped), stopped)
         else:
-            pictures = sources.file_pictures(Path(args.source), detector.max_size, lambda text: terminal.say(f"Note: {text}"))
+            pictures = sources.file_pictures(
+                Path(args.source), detector.max_size, lambda text: terminal.say(f"Note: {text}")
+            )
             if args.realtime:
                 pictures = sources.Newest(sources.paced(pictures, stopped), stopped)
 
@@ -130,12 +172,21 @@ def _sinks(args: argparse.Namespace, terminal: Terminal, stream: Any, stopped: t
         raise GentgError("bad_request", "The preview ends with .mp4.", file=args.preview)
     for path in (args.out, args.preview):
         if path is not None and not path.absolute().parent.is_dir():
-            raise GentgError("not_writable", "The folder does not exist.", file=path, hint="Make it, or choose another with -o.")
+            raise GentgError(
+                "not_writable",
+                "The folder does not exist.",
+                file=path,
+                hint="Make it, or choose another with -o.",
+            )
     out: list = []
     if args.udp is not None:
         host, _, port = args.udp.rpartition(":")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise GentgError("bad_request", f"--udp wants HOST:PORT, not '{args.udp}'.", hint="For example --udp 127.0.0.1:9763")
+            raise GentgError(
+                "bad_request",
+                f"--udp wants HOST:PORT, not '{args.udp}'.",
+                hint="For example --udp 127.0.0.1:9763",
+            )
         out.append(sinks.Datagrams(stream, host.strip("[]"), int(port)))
     if suffix is None:
         out.insert(0, sinks.JsonLines(stream, terminal.out, stopped))

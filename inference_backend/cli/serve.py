@@ -25,8 +25,19 @@ def run(args: argparse.Namespace) -> int:
     try:
         log = start_log("serve")
     except GentgError as error:
-        sink.write(encode(message("error", id=None, code=error.code, message=error.message, file=error.file,
-                                  hint="Set GENTG_CACHE to a folder that you may write to.", log=None)))
+        sink.write(
+            encode(
+                message(
+                    "error",
+                    id=None,
+                    code=error.code,
+                    message=error.message,
+                    file=error.file,
+                    hint="Set GENTG_CACHE to a folder that you may write to.",
+                    log=None,
+                )
+            )
+        )
         sink.flush()
         return CODES[error.code]
     logging.getLogger().addHandler(logging.StreamHandler(sys.stderr))

@@ -114,11 +114,19 @@ class _Bar:
         from tqdm import tqdm
 
         self._progress = Progress()
-        self._bar = tqdm(total=_STEPS, file=stream, desc=title, dynamic_ncols=True, leave=False,
-                         bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}")
+        self._bar = tqdm(
+            total=_STEPS,
+            file=stream,
+            desc=title,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{desc} {percentage:3.0f}% |{bar:24}| {postfix}",
+        )
 
     def __call__(self, stage: str, done: int, total: int | None, fraction: float, eta: float | None) -> None:
-        self._progress.update({"stage": stage, "done": done, "total": total, "fraction": fraction, "eta": eta})
+        self._progress.update(
+            {"stage": stage, "done": done, "total": total, "fraction": fraction, "eta": eta}
+        )
         self._bar.n = round(self._progress.fraction * _STEPS)
         self._bar.set_postfix_str(self._progress.text, refresh=True)
 
@@ -134,7 +142,9 @@ class _Lines:
         self._stage, self._told = "", 0.0
 
     def __call__(self, stage: str, done: int, total: int | None, fraction: float, eta: float | None) -> None:
-        self._progress.update({"stage": stage, "done": done, "total": total, "fraction": fraction, "eta": eta})
+        self._progress.update(
+            {"stage": stage, "done": done, "total": total, "fraction": fraction, "eta": eta}
+        )
         now = time.monotonic()
         if stage != self._stage:
             print(f"{self._title}: {STAGE_TEXT[stage]}", file=self._stream, flush=True)

@@ -20,14 +20,43 @@ expected of each limb instead, from violet (0) to yellow (20 cm and more).
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("capture", type=Path, metavar="CAPTURE.npz")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help="an .mp4, .gif or .png (a strip of moments)")
-    parser.add_argument("--video", type=Path, metavar="CLIP", help="the clip the capture was made from (default: plain background)")
-    parser.add_argument("--reference", type=Path, metavar="FILE.npz", help="poses for the third panel (default: TGT alone)")
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="an .mp4, .gif or .png (a strip of moments)",
+    )
+    parser.add_argument(
+        "--video",
+        type=Path,
+        metavar="CLIP",
+        help="the clip the capture was made from (default: plain background)",
+    )
+    parser.add_argument(
+        "--reference", type=Path, metavar="FILE.npz", help="poses for the third panel (default: TGT alone)"
+    )
     parser.add_argument("--camera", metavar="NAME", help="which of the reference's cameras filmed the clip")
-    parser.add_argument("--height", type=int, default=540, metavar="PX", help="height of the panels (default: 540)")
-    parser.add_argument("--turn", type=float, default=17.0, metavar="DEG", help="degrees a second the 3D view turns (default: 17)")
-    parser.add_argument("--count", type=int, default=6, metavar="N", help="moments in a png strip (default: 6)")
-    parser.add_argument("--colour", choices=("side", "sigma"), default="side", help="limbs by side, or by how many cm they may be off (default: side)")
+    parser.add_argument(
+        "--height", type=int, default=540, metavar="PX", help="height of the panels (default: 540)"
+    )
+    parser.add_argument(
+        "--turn",
+        type=float,
+        default=17.0,
+        metavar="DEG",
+        help="degrees a second the 3D view turns (default: 17)",
+    )
+    parser.add_argument(
+        "--count", type=int, default=6, metavar="N", help="moments in a png strip (default: 6)"
+    )
+    parser.add_argument(
+        "--colour",
+        choices=("side", "sigma"),
+        default="side",
+        help="limbs by side, or by how many cm they may be off (default: side)",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only errors")
 
 

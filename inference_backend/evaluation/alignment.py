@@ -20,7 +20,9 @@ class Similarity(NamedTuple):
         return moved + self.translation[..., None, :]
 
 
-def align(source: np.ndarray, target: np.ndarray, *, scale: bool = True, translate: bool = True) -> Similarity:
+def align(
+    source: np.ndarray, target: np.ndarray, *, scale: bool = True, translate: bool = True
+) -> Similarity:
     """The transform of `source` (..., N, 3) that brings it closest to `target` in the least squares sense.
 
     Never a reflection: where the optimum is one, the axis of least correlation is flipped back

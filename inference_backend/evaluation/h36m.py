@@ -28,7 +28,12 @@ JOINTS_16 = tuple(n for n in MAIN_JOINTS if n != "nose")  # SemGCN's set
 # The 17 used among the 32 markers of the skeleton in the 3D file, in the order of MAIN_JOINTS.
 _OF_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 _CAMERAS = ("54138969", "55011271", "58860488", "60457274")  # in the order of the 2D file's lists
-_SIZES = {"54138969": (1000, 1002), "55011271": (1000, 1000), "58860488": (1000, 1000), "60457274": (1000, 1002)}
+_SIZES = {
+    "54138969": (1000, 1002),
+    "55011271": (1000, 1000),
+    "58860488": (1000, 1000),
+    "60457274": (1000, 1002),
+}
 
 
 def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
@@ -53,8 +58,12 @@ def read_cameras(path: str | Path) -> dict[tuple[str, str], Camera]:
                 )  # fmt: skip
         return out
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise GentgError("bad_request", f"Not a camera file of Human3.6M: {error!r}.", file=path,
-                         hint="It needs intrinsics by camera and extrinsics by subject and camera.") from error
+        raise GentgError(
+            "bad_request",
+            f"Not a camera file of Human3.6M: {error!r}.",
+            file=path,
+            hint="It needs intrinsics by camera and extrinsics by subject and camera.",
+        ) from error
 
 
 def h36m_cases(data_3d: str | Path, data_2d: str | Path, cameras: str | Path, *, subjects: tuple[str, ...] = SUBJECTS,
@@ -78,7 +87,9 @@ def h36m_cases(data_3d: str | Path, data_2d: str | Path, cameras: str | Path, *,
                 raise GentgError("bad_request", f"{subject} {sequence} has no 2D keypoints.", file=data_2d)
             for name, found in zip(_CAMERAS, points[subject][sequence], strict=False):
                 if (subject, name) not in calibration:
-                    raise GentgError("bad_request", f"The calibration lacks camera {name} of {subject}.", file=cameras)
+                    raise GentgError(
+                        "bad_request", f"The calibration lacks camera {name} of {subject}.", file=cameras
+                    )
                 label = f"{subject} {sequence}.{name}"
                 yield _case(world, np.asarray(found, float), calibration[subject, name], label, joints, data_2d,
                             {"subject": subject, "action": sequence.split(" ")[0], "camera": name})  # fmt: skip
@@ -86,15 +97,21 @@ def h36m_cases(data_3d: str | Path, data_2d: str | Path, cameras: str | Path, *,
 
 def _member(data: dict, name: str, path: str | Path) -> dict:
     if not isinstance(data.get(name), dict):
-        raise GentgError("bad_request", f"The file holds no {name}.", file=path,
-                         hint="It should come from VideoPose3D's prepare_data_h36m.py.")
+        raise GentgError(
+            "bad_request",
+            f"The file holds no {name}.",
+            file=path,
+            hint="It should come from VideoPose3D's prepare_data_h36m.py.",
+        )
     return data[name]
 
 
 def _skeleton(xyz: np.ndarray, label: str, path: str | Path) -> np.ndarray:
     xyz = np.asarray(xyz, float)
     if xyz.ndim != 3 or xyz.shape[1:] not in ((32, 3), (17, 3)):
-        raise GentgError("bad_request", f"{label} has shape {xyz.shape}, not (T, 32, 3) or (T, 17, 3).", file=path)
+        raise GentgError(
+            "bad_request", f"{label} has shape {xyz.shape}, not (T, 32, 3) or (T, 17, 3).", file=path
+        )
     return xyz[:, list(_OF_32)] if xyz.shape[1] == 32 else xyz
 
 
@@ -102,7 +119,9 @@ def _case(world: np.ndarray, found: np.ndarray, camera: Camera, label: str, join
           groups: dict[str, str]) -> LiftCase:  # fmt: skip
     count = len(world)
     if found.ndim != 3 or found.shape[1] != 17 or found.shape[2] not in (2, 3) or len(found) < count:
-        raise GentgError("bad_request", f"{label}: keypoints of shape {found.shape} for {count} frames.", file=path)
+        raise GentgError(
+            "bad_request", f"{label}: keypoints of shape {found.shape} for {count} frames.", file=path
+        )
     found = found[:count]  # videos run on for some frames after the motion capture
     flat = found[..., :2].reshape(-1, 1, 2)
     undistorted = cv2.undistortPoints(flat, camera.K, camera.dist, P=camera.K).reshape(count, 17, 2)
@@ -111,6 +130,10 @@ def _case(world: np.ndarray, found: np.ndarray, camera: Camera, label: str, join
     if joints == 16:
         keypoints[:, JOINTS_17.index("nose"), 2] = 0.0
     times, frames = np.arange(count) / FPS, np.arange(count)
-    track = KeypointTrack(to_canonical(keypoints, "h36m17"), "h36m17", times, frames, np.ones(count, bool), camera.size, FPS)
-    fixed = Camera(np.repeat(camera.R, count, 0), np.repeat(camera.t, count, 0), camera.K, camera.dist, camera.size)
+    track = KeypointTrack(
+        to_canonical(keypoints, "h36m17"), "h36m17", times, frames, np.ones(count, bool), camera.size, FPS
+    )
+    fixed = Camera(
+        np.repeat(camera.R, count, 0), np.repeat(camera.t, count, 0), camera.K, camera.dist, camera.size
+    )
     return LiftCase(track, camera.K, Reference(JOINTS_17, world, times, frames, fixed, label, None, groups))

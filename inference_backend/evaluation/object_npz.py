@@ -28,7 +28,11 @@ def _encode(text: str, encoding: str) -> bytes:
     return codecs.latin_1_encode(text)[0]
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype, ("_codecs", "encode"): _encode}
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _encode,
+}
 for _core in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since numpy 2
     _ALLOWED[_core, "_reconstruct"] = np.core.multiarray._reconstruct
     _ALLOWED[_core, "scalar"] = np.core.multiarray.scalar
@@ -57,8 +61,12 @@ def load_object_npz(path: str | Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             return {m.filename.removesuffix(".npy"): _member(archive, m) for m in archive.infolist()}
     except pickle.UnpicklingError as error:
-        raise GentgError("bad_request", f"The file holds more than arrays and will not be opened: {error}.", file=path,
-                         hint="Make it again with the dataset's own preparation script.") from error
+        raise GentgError(
+            "bad_request",
+            f"The file holds more than arrays and will not be opened: {error}.",
+            file=path,
+            hint="Make it again with the dataset's own preparation script.",
+        ) from error
     except Exception as error:  # damaged archives raise many kinds
         raise GentgError("bad_request", f"Not a readable npz file: {error}", file=path) from error
 
@@ -68,7 +76,9 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Any:
         raise ValueError(f"{member.filename} is too large")
     stream = io.BytesIO(archive.read(member))
     version = np.lib.format.read_magic(stream)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(
+        version
+    )
     if read is None:
         raise ValueError(f"{member.filename} has an unknown version {version}")
     _, _, dtype = read(stream)

@@ -85,5 +85,7 @@ def root_of(names: tuple[str, ...], xyz: np.ndarray, root: str) -> np.ndarray:
     needed = ("l_hip", "r_hip") if root == "hips" else ("pelvis",)
     missing = [n for n in needed if n not in names]
     if missing:
-        raise GentgError("bad_request", f"The poses lack {', '.join(missing)}: there is no root to compare from.")
+        raise GentgError(
+            "bad_request", f"The poses lack {', '.join(missing)}: there is no root to compare from."
+        )
     return np.mean([xyz[:, names.index(n)] for n in needed], axis=0)

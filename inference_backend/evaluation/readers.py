@@ -77,11 +77,16 @@ def read_reference(path: str | Path, camera: str | None = None) -> Reference:
     _need(arrays, ("xyz", "names", "cam_names", "K", "R", "t"), path, "reference")
     cameras = arrays["cam_names"].tolist()
     if camera is None and len(cameras) > 1:
-        raise GentgError("bad_request", f"The reference has the cameras {', '.join(cameras)}.", file=path,
-                         hint="Name the one the capture was made from: --camera " + cameras[0])
+        raise GentgError(
+            "bad_request",
+            f"The reference has the cameras {', '.join(cameras)}.",
+            file=path,
+            hint="Name the one the capture was made from: --camera " + cameras[0],
+        )
     if camera is not None and camera not in cameras:
-        raise GentgError("bad_request", f"The reference has no camera {camera!r}, only {', '.join(cameras)}.",
-                         file=path)
+        raise GentgError(
+            "bad_request", f"The reference has no camera {camera!r}, only {', '.join(cameras)}.", file=path
+        )
     c = 0 if camera is None else cameras.index(camera)
     world = arrays["xyz"].astype(float)
     count = len(world)
@@ -106,6 +111,11 @@ def _capture_as_reference(path: Path) -> Reference:
     c = load_capture(path)
     count = len(c)
     world = np.where(c.seen[:, None, None], c.xyz.astype(float), np.nan)
-    camera = Camera(np.repeat(c.R[None], count, 0), np.repeat(c.t[None], count, 0), c.K, None,
-                    (int(c.image_size[0]), int(c.image_size[1])))
+    camera = Camera(
+        np.repeat(c.R[None], count, 0),
+        np.repeat(c.t[None], count, 0),
+        c.K,
+        None,
+        (int(c.image_size[0]), int(c.image_size[1])),
+    )
     return Reference(tuple(c.names.tolist()), world, c.timestamps, c.frames.astype(int), camera, path.stem)

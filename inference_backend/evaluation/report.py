@@ -77,14 +77,20 @@ def mean_score(scores: Iterable[Score], *, by_frames: bool = False, **groups: st
     values = {m: average([s.values.get(m, math.nan) for s in scores]) for m in names}
     kinds = {k for s in scores for k in s.per_joint}
     joints = {k: list(scores[0].per_joint.get(k, {})) for k in sorted(kinds)}
-    per_joint = {k: {j: average([s.per_joint.get(k, {}).get(j, math.nan) for s in scores]) for j in js} for k, js in joints.items()}
+    per_joint = {
+        k: {j: average([s.per_joint.get(k, {}).get(j, math.nan) for s in scores]) for j in js}
+        for k, js in joints.items()
+    }
     return Score(values, per_joint, sum(s.frames for s in scores), dict(groups))
 
 
 def grouped(scores: list[Score], group: str, *, by_frames: bool = False) -> list[Score]:
     """One mean score for each value of a group, e.g. "action"; clips without that group are refused."""
     keys = sorted({s.groups[group] for s in scores})
-    return [mean_score([s for s in scores if s.groups[group] == k], by_frames=by_frames, **{group: k}) for k in keys]
+    return [
+        mean_score([s for s in scores if s.groups[group] == k], by_frames=by_frames, **{group: k})
+        for k in keys
+    ]
 
 
 def table(rows: list[tuple[str, Score]], metrics: Iterable[str] = SHORT, first: str = "clip") -> str:
@@ -99,7 +105,9 @@ def joint_table(rows: list[tuple[str, Score]], metric: str = "mpjpe") -> str:
     """Markdown of one metric by joint (rows) and method or clip (columns), mm."""
     joints = list(rows[0][1].per_joint[metric])
     heads = [f"{METRICS[metric].title}, mm"] + [label for label, _ in rows]
-    return markdown(heads, [[j] + [cell(s.per_joint[metric].get(j, math.nan), ".1f") for _, s in rows] for j in joints])
+    return markdown(
+        heads, [[j] + [cell(s.per_joint[metric].get(j, math.nan), ".1f") for _, s in rows] for j in joints]
+    )
 
 
 def cell(value: float, form: str) -> str:
@@ -112,7 +120,9 @@ def markdown(heads: list[str], body: list[list[str]]) -> str:
     widths = [max(len(r[i]) for r in [heads, *body]) for i in range(len(heads))]
 
     def line(cells: list[str]) -> str:
-        padded = [cells[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True)]
+        padded = [cells[0].ljust(widths[0])] + [
+            c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True)
+        ]
         return "| " + " | ".join(padded) + " |"
 
     rule = "|" + "|".join(["-" * (widths[0] + 2)] + ["-" * (w + 1) + ":" for w in widths[1:]]) + "|"
@@ -125,7 +135,9 @@ def as_json(methods: dict[str, list[Score]], **facts: Any) -> dict[str, Any]:
         **facts,
         "units": {name: m.unit for name, m in METRICS.items()},
         "methods": {
-            method: [{"frames": s.frames, **s.groups, "values": s.values, "per_joint": s.per_joint} for s in scores]
+            method: [
+                {"frames": s.frames, **s.groups, "values": s.values, "per_joint": s.per_joint} for s in scores
+            ]
             for method, scores in methods.items()
         },
     }

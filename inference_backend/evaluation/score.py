@@ -22,8 +22,14 @@ class Score:
     groups: dict[str, str] = field(default_factory=dict)
 
 
-def score(poses: Poses, reference: Reference, joints: tuple[str, ...] = LIMB_JOINTS, *,
-          root: str = "hips", feet: bool = True) -> Score:
+def score(
+    poses: Poses,
+    reference: Reference,
+    joints: tuple[str, ...] = LIMB_JOINTS,
+    *,
+    root: str = "hips",
+    feet: bool = True,
+) -> Score:
     """Compare over `joints`, centred on the middle of the hips or on the pelvis (`root`), in camera axes.
 
     `feet=False` leaves out skate and floor, for references whose world has no floor.
@@ -34,8 +40,11 @@ def score(poses: Poses, reference: Reference, joints: tuple[str, ...] = LIMB_JOI
     """
     missing = [n for n in joints if n not in poses.names or n not in reference.names]
     if missing:
-        raise GentgError("bad_request", f"These joints are not in both files: {', '.join(missing)}.",
-                         hint="Both must name their joints as GenTG does, or as gt.npz does.")
+        raise GentgError(
+            "bad_request",
+            f"These joints are not in both files: {', '.join(missing)}.",
+            hint="Both must name their joints as GenTG does, or as gt.npz does.",
+        )
     rows, found = _join(poses, reference)
     if not found.any():
         raise GentgError("bad_request", f"The capture and the reference {reference.clip} share no frame.")
@@ -125,18 +134,25 @@ def _bones(joints: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Limb bones between `joints` as index pairs (L, 2), and each bone's mirror image (L,)."""
     kept = [b for b in LIMB_BONES if b[0] in joints and b[1] in joints]
     partner = [kept.index((mirror_name(a), mirror_name(b))) for a, b in kept]
-    return np.array([[joints.index(a), joints.index(b)] for a, b in kept]).reshape(-1, 2), np.array(partner, int)
+    return np.array([[joints.index(a), joints.index(b)] for a, b in kept]).reshape(-1, 2), np.array(
+        partner, int
+    )
 
 
 def _bone_scale(pred: np.ndarray, ref: np.ndarray, bones: np.ndarray) -> float:
     """Median over bones of predicted / true mean length: below 1 for a method that shrinks people."""
     if not len(bones) or not metrics.complete(pred).any():
         return float("nan")
-    ours, theirs = np.nanmean(metrics.bone_lengths(pred, bones), 0), np.nanmean(metrics.bone_lengths(ref, bones), 0)
+    ours, theirs = (
+        np.nanmean(metrics.bone_lengths(pred, bones), 0),
+        np.nanmean(metrics.bone_lengths(ref, bones), 0),
+    )
     return float(np.median(ours / theirs))
 
 
-def _feet(poses: Poses, reference: Reference, centred: np.ndarray, turn: np.ndarray, of_capture) -> dict[str, float]:
+def _feet(
+    poses: Poses, reference: Reference, centred: np.ndarray, turn: np.ndarray, of_capture
+) -> dict[str, float]:
     """Skate with the reference's root path (the pose's fault alone), with the capture's own, and the floor."""
     feet = tuple(n for n in FOOT_POINTS if n in poses.names and n in reference.names)
     if not feet:

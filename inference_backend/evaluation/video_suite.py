@@ -52,10 +52,18 @@ def find_cases(folder: str | Path) -> list[VideoCase]:
     for path in sorted(folder.rglob("reference_3d.npz")):
         with np.load(path, allow_pickle=False) as z:
             cameras = z["cam_names"].tolist()
-        cases += [VideoCase(path.parent / f"{c}.mp4", path, c) for c in cameras if (path.parent / f"{c}.mp4").is_file()]
+        cases += [
+            VideoCase(path.parent / f"{c}.mp4", path, c)
+            for c in cameras
+            if (path.parent / f"{c}.mp4").is_file()
+        ]
     if not cases:
-        raise GentgError("no_such_file", "The folder holds no clip with a reference.", file=folder,
-                         hint="A clip lies beside its gt.npz or reference_3d.npz.")
+        raise GentgError(
+            "no_such_file",
+            "The folder holds no clip with a reference.",
+            file=folder,
+            hint="A clip lies beside its gt.npz or reference_3d.npz.",
+        )
     return cases
 
 
@@ -66,7 +74,13 @@ def run_cases(cases: list[VideoCase], estimate: Callable[[VideoCase, Reference],
         reference = read_reference(case.reference, case.camera)
         reference.clip = case.name
         other = read_poses(case.baseline) if case.baseline else baseline(case)
-        yield case, {OURS: score(read_poses(estimate(case, reference)), reference), BASELINE: score(other, reference)}
+        yield (
+            case,
+            {
+                OURS: score(read_poses(estimate(case, reference)), reference),
+                BASELINE: score(other, reference),
+            },
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,11 @@ def suite_verdicts(cases: list[VideoCase], ours: list[Score], theirs: list[Score
     together = [i for i, case in enumerate(cases) if case.camera is None]
     groups = {"mean of the clips with exact truth": together} if together else {}
     groups |= {case.name: [i] for i, case in enumerate(cases) if case.camera is not None}
-    return [v for name, at in groups.items() for v in verdicts([ours[i] for i in at], [theirs[i] for i in at], name)]
+    return [
+        v
+        for name, at in groups.items()
+        for v in verdicts([ours[i] for i in at], [theirs[i] for i in at], name)
+    ]
 
 
 def verdicts(ours: list[Score], theirs: list[Score], about: str = "mean") -> list[Verdict]:

@@ -85,8 +85,10 @@ def body_size(times: np.ndarray, points: np.ndarray) -> np.ndarray:
     the two estimates is the less foreshortened one. Without a torso, the extent of all points.
     """
     left, right, left_hip, right_hip = (points[:, i, :2] for i in _TORSO)
-    size = np.maximum(np.linalg.norm(left + right - left_hip - right_hip, axis=1) / 2 / 0.29,
-                      np.linalg.norm(left - right, axis=1) / 0.21)
+    size = np.maximum(
+        np.linalg.norm(left + right - left_hip - right_hip, axis=1) / 2 / 0.29,
+        np.linalg.norm(left - right, axis=1) / 0.21,
+    )
     whole = (points[:, _TORSO, 2] > 0).all(axis=1)
     if not whole.all():
         masked = np.where(points[..., 2:] > 0, points[..., :2], np.nan)

@@ -118,7 +118,13 @@ class _Job:
     """Worker threads that take segments in turn; the first error stops all of them."""
 
     def __init__(
-        self, source, detector: Detector, index: PacketIndex | None, segments: list[Segment], warn, measure: float
+        self,
+        source,
+        detector: Detector,
+        index: PacketIndex | None,
+        segments: list[Segment],
+        warn,
+        measure: float,
     ):
         self._source, self._detector, self._index, self._warn = source, detector, index, warn
         self._measure = measure  # seconds between looks at the footage
@@ -209,7 +215,11 @@ def _relative(detection: Detection, width: int, height: int) -> Detection:
 
 
 def _assemble(
-    segments: list[Segment], info: VideoInfo, detector: Detector, tracking: TrackingConfig, person: PersonSeed | None
+    segments: list[Segment],
+    info: VideoInfo,
+    detector: Detector,
+    tracking: TrackingConfig,
+    person: PersonSeed | None,
 ) -> KeypointTrack:
     frames = np.array([f for s in segments for f in s.frames], dtype=np.int64)
     times = np.array([t for s in segments for t in s.times], dtype=float)

@@ -39,9 +39,13 @@ def download_model(
     if target.is_file() and _hash(target) == sha256.lower():
         return target
     if not consent:
-        raise GentgError("bad_request", f"{target.name} would have to be downloaded from {urlsplit(url).netloc}, "
-                                        "which needs your consent.", file=target,
-                         hint="Agree to the download, or put the file there yourself.")
+        raise GentgError(
+            "bad_request",
+            f"{target.name} would have to be downloaded from {urlsplit(url).netloc}, "
+            "which needs your consent.",
+            file=target,
+            hint="Agree to the download, or put the file there yourself.",
+        )
     if urlsplit(url).scheme != "https":
         raise GentgError("bad_request", f"Only https addresses are downloaded, not {url!r}.")
     digest, done = hashlib.sha256(), 0
@@ -58,11 +62,19 @@ def download_model(
                     _write(stream, block, target)
                     report("download", done, total)
         except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
-            raise GentgError("no_such_file", f"The download failed: {error}", file=url,
-                             hint="Check the network connection and try again.") from error
+            raise GentgError(
+                "no_such_file",
+                f"The download failed: {error}",
+                file=url,
+                hint="Check the network connection and try again.",
+            ) from error
         if digest.hexdigest() != sha256.lower():
-            raise GentgError("bad_weights", "The downloaded file is not the expected one (its checksum differs).", file=url,
-                             hint="Try again; if it stays so, do not use this source.")
+            raise GentgError(
+                "bad_weights",
+                "The downloaded file is not the expected one (its checksum differs).",
+                file=url,
+                hint="Try again; if it stays so, do not use this source.",
+            )
     return target
 
 
@@ -79,8 +91,14 @@ def unpack_onnx(archive: str | os.PathLike, folder: str | os.PathLike) -> list[P
                 if member.is_dir() or not name.lower().endswith(".onnx"):
                     continue
                 if member.file_size > _LIMIT:
-                    raise GentgError("bad_weights", "The archive holds a file larger than any model.", file=archive)
-                with z.open(member) as source, atomic_file(folder / name) as temporary, open(temporary, "wb") as sink:
+                    raise GentgError(
+                        "bad_weights", "The archive holds a file larger than any model.", file=archive
+                    )
+                with (
+                    z.open(member) as source,
+                    atomic_file(folder / name) as temporary,
+                    open(temporary, "wb") as sink,
+                ):
                     shutil.copyfileobj(source, sink)
                 out.append(folder / name)
     except zipfile.BadZipFile as error:

@@ -15,7 +15,10 @@ _COCO = (
     "nose", "l_eye", "r_eye", "l_ear", "r_ear", "l_shoulder", "r_shoulder", "l_elbow", "r_elbow",
     "l_wrist", "r_wrist", "l_hip", "r_hip", "l_knee", "r_knee", "l_ankle", "r_ankle",
 )  # fmt: skip
-_HAND = ("wrist_root", *(f"{finger}_{i}" for finger in ("thumb", "index", "middle", "ring", "pinky") for i in range(1, 5)))
+_HAND = (
+    "wrist_root",
+    *(f"{finger}_{i}" for finger in ("thumb", "index", "middle", "ring", "pinky") for i in range(1, 5)),
+)
 # The hand's points that are joints of ours: knuckles (MCP), and of the thumb the last joint (IP).
 _HAND_JOINTS = {"thumb_3": "thumb", "index_1": "index", "pinky_1": "pinky"}
 
@@ -54,8 +57,11 @@ MIDDLES: dict[str, tuple[str, str]] = {
 def layout_names(layout: str) -> tuple[str, ...]:
     """Point names of a layout. Raises GentgError("bad_keypoints") for an unknown one."""
     if layout not in LAYOUTS:
-        raise GentgError("bad_keypoints", f"The keypoint layout {layout!r} is unknown.",
-                         hint=f"Known layouts: {', '.join(LAYOUTS)}.")
+        raise GentgError(
+            "bad_keypoints",
+            f"The keypoint layout {layout!r} is unknown.",
+            hint=f"Known layouts: {', '.join(LAYOUTS)}.",
+        )
     return LAYOUTS[layout]
 
 
@@ -70,8 +76,10 @@ def to_canonical(keypoints: np.ndarray, layout: str) -> np.ndarray:
     names = layout_names(layout)
     keypoints = np.asarray(keypoints)
     if keypoints.ndim < 2 or keypoints.shape[-2] != len(names):
-        raise GentgError("bad_keypoints", f"The layout {layout} has {len(names)} points, "
-                                          f"but the array's shape is {keypoints.shape}.")
+        raise GentgError(
+            "bad_keypoints",
+            f"The layout {layout} has {len(names)} points, but the array's shape is {keypoints.shape}.",
+        )
     out = np.zeros((*keypoints.shape[:-2], NUM_JOINTS, keypoints.shape[-1]), dtype=keypoints.dtype)
     source = [i for i, name in enumerate(names) if name in JOINT_INDEX]
     out[..., [JOINT_INDEX[names[i]] for i in source], :] = keypoints[..., source, :]

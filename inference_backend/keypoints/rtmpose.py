@@ -31,8 +31,11 @@ def _runtime() -> tuple[Any, Any]:
         import cv2
         import onnxruntime
     except ImportError as error:
-        raise GentgError("missing_dependency", f"RTMPose needs onnxruntime and OpenCV: {error}",
-                         hint="Set up the backend again, or run 'gentg doctor'.") from error
+        raise GentgError(
+            "missing_dependency",
+            f"RTMPose needs onnxruntime and OpenCV: {error}",
+            hint="Set up the backend again, or run 'gentg doctor'.",
+        ) from error
     return cv2, onnxruntime
 
 
@@ -50,14 +53,21 @@ class _Model:
         try:
             self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base
-            raise GentgError("bad_weights", f"The model cannot be loaded: {str(error)[:200]}", file=path,
-                             hint="Download the model again; it must be an ONNX file.") from error
+            raise GentgError(
+                "bad_weights",
+                f"The model cannot be loaded: {str(error)[:200]}",
+                file=path,
+                hint="Download the model again; it must be an ONNX file.",
+            ) from error
         self.input = self.session.get_inputs()[0]
         self.outputs = [o.name for o in self.session.get_outputs()]
 
     def size(self, default: tuple[int, int]) -> tuple[int, int]:
         height, width = self.input.shape[2:4]
-        return (width if isinstance(width, int) else default[0], height if isinstance(height, int) else default[1])
+        return (
+            width if isinstance(width, int) else default[0],
+            height if isinstance(height, int) else default[1],
+        )
 
     def run(self, tensor: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(self.outputs, self.session.run(None, {self.input.name: tensor})))
@@ -72,8 +82,12 @@ class PersonDetector:
     def __init__(self, path: str | os.PathLike, *, least_score: float = 0.4, threads: int = 1):
         self.model = _Model(Path(path), threads)
         if not {"dets", "labels"} <= set(self.model.outputs):
-            raise GentgError("bad_weights", "This is no person detector: it has no outputs 'dets' and 'labels'.",
-                             file=path, hint="Export RTMDet with NMS (end2end.onnx).")
+            raise GentgError(
+                "bad_weights",
+                "This is no person detector: it has no outputs 'dets' and 'labels'.",
+                file=path,
+                hint="Export RTMDet with NMS (end2end.onnx).",
+            )
         self.size, self.least_score = self.model.size((320, 320)), least_score
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -93,7 +107,9 @@ class PersonDetector:
         tensor = ((canvas - _MEAN) / _STD)[..., ::-1].transpose(2, 0, 1)
         return np.ascontiguousarray(tensor[None], np.float32), scale
 
-    def postprocess(self, dets: np.ndarray, labels: np.ndarray, scale: float, shape: tuple[int, int]) -> np.ndarray:
+    def postprocess(
+        self, dets: np.ndarray, labels: np.ndarray, scale: float, shape: tuple[int, int]
+    ) -> np.ndarray:
         """Keep people (class 0) above the least score, back in the picture's pixels."""
         keep = (labels == 0) & (dets[:, 4] >= self.least_score)
         boxes = dets[keep].astype(float)
@@ -114,13 +130,19 @@ class PoseEstimator:
     def __init__(self, path: str | os.PathLike, *, threads: int = 1):
         self.model = _Model(Path(path), threads)
         if not {"simcc_x", "simcc_y"} <= set(self.model.outputs):
-            raise GentgError("bad_weights", "This is no RTMPose model: it has no outputs 'simcc_x' and 'simcc_y'.", file=path)
+            raise GentgError(
+                "bad_weights",
+                "This is no RTMPose model: it has no outputs 'simcc_x' and 'simcc_y'.",
+                file=path,
+            )
         self.size = self.model.size((192, 256))
         shape = next(o.shape for o in self.model.session.get_outputs() if o.name == "simcc_x")
         self.points = shape[1] if isinstance(shape[1], int) else self._count()
         layouts = {len(LAYOUTS[name]): name for name in ("coco17", "halpe26", "wholebody133")}
         if self.points not in layouts:
-            raise GentgError("bad_weights", f"The model has {self.points} points; known are {sorted(layouts)}.", file=path)
+            raise GentgError(
+                "bad_weights", f"The model has {self.points} points; known are {sorted(layouts)}.", file=path
+            )
         self.layout = layouts[self.points]
 
     def _count(self) -> int:
@@ -160,15 +182,24 @@ class RtmPose:
 
     name, max_size, follows = "rtmpose", 1080, False
 
-    def __init__(self, person_model: str | os.PathLike, pose_model: str | os.PathLike, *, most: int = 4, threads: int = 1):
+    def __init__(
+        self,
+        person_model: str | os.PathLike,
+        pose_model: str | os.PathLike,
+        *,
+        most: int = 4,
+        threads: int = 1,
+    ):
         """Raises GentgError: missing_dependency, bad_weights."""
         self._paths, self._most, self._threads = (Path(person_model), Path(pose_model)), most, threads
         self._people = PersonDetector(person_model, threads=threads)
         self._pose = PoseEstimator(pose_model, threads=threads)
         self.layout = self._pose.layout
         self.version = _runtime()[1].__version__
-        self.hashes = {f"{p.parent.name}/{p.name}": m.model.sha256()
-                       for p, m in zip(self._paths, (self._people, self._pose))}
+        self.hashes = {
+            f"{p.parent.name}/{p.name}": m.model.sha256()
+            for p, m in zip(self._paths, (self._people, self._pose))
+        }
 
     @classmethod
     def open(cls, folder: str | os.PathLike) -> RtmPose:
@@ -184,8 +215,12 @@ class RtmPose:
         for output, what in (("dets", "person detector (RTMDet)"), ("simcc_x", "pose model (RTMPose)")):
             if len(found[output]) != 1:
                 count = "no" if not found[output] else "more than one"
-                raise GentgError("bad_weights", f"The folder holds {count} {what}.", file=folder,
-                                 hint="Put one RTMDet and one RTMPose .onnx file there, each may lie in a sub-folder.")
+                raise GentgError(
+                    "bad_weights",
+                    f"The folder holds {count} {what}.",
+                    file=folder,
+                    hint="Put one RTMDet and one RTMPose .onnx file there, each may lie in a sub-folder.",
+                )
         return cls(found["dets"][0], found["simcc_x"][0])
 
     def detect(self, image: np.ndarray) -> list[Detection]:

@@ -34,7 +34,9 @@ class KeypointTrack:
     seen: np.ndarray  # (T,) bool
     image_size: tuple[int, int]  # width, height in pixels, upright
     fps: float  # average rate, for people; time is `timestamps`
-    world: np.ndarray | None = None  # (T, 35, 3) the detector's own 3D, metres, hip-centred, camera axes; NaN = none
+    world: np.ndarray | None = (
+        None  # (T, 35, 3) the detector's own 3D, metres, hip-centred, camera axes; NaN = none
+    )
     camera: np.ndarray | None = None  # (3, 3) intrinsic matrix K in pixels, if it is known
     footage: dict[str, Any] | None = None  # footage.summarise, for the filming check; JSON values
 
@@ -48,11 +50,17 @@ class KeypointTrack:
         """Raises GentgError("bad_keypoints") unless shapes, ranges and times are right."""
         t = len(self.timestamps)
         _need(t > 0, "there is no frame", file)
-        _need(self.keypoints.shape == (t, NUM_JOINTS, 3), f"'keypoints' has shape {self.keypoints.shape}", file)
+        _need(
+            self.keypoints.shape == (t, NUM_JOINTS, 3), f"'keypoints' has shape {self.keypoints.shape}", file
+        )
         _need(bool(np.isfinite(self.keypoints).all()), "'keypoints' holds values that are not finite", file)
         confidence = self.keypoints[..., 2]
         _need(bool(((confidence >= 0) & (confidence <= 1)).all()), "confidences lie outside 0..1", file)
-        _need(self.frames.shape == (t,) and self.seen.shape == (t,), "'frames' or 'seen' has another length", file)
+        _need(
+            self.frames.shape == (t,) and self.seen.shape == (t,),
+            "'frames' or 'seen' has another length",
+            file,
+        )
         _need(bool(np.isfinite(self.timestamps).all()), "'timestamps' holds values that are not finite", file)
         _need(bool((np.diff(self.timestamps) > 0).all()), "'timestamps' do not increase", file)
         _need(min(self.image_size) > 0, f"the image size is {self.image_size}", file)
@@ -115,41 +123,74 @@ def load_keypoints(path: str | os.PathLike) -> KeypointTrack:
 
     points = z["keypoints"]
     _need(points.dtype.kind in "fiu", f"'keypoints' has type {points.dtype}", path)
-    _need(points.ndim == 3 and points.shape[1:] == (len(names), 3),
-          f"'keypoints' has shape {points.shape}, the layout {layout} needs (T, {len(names)}, 3)", path)
+    _need(
+        points.ndim == 3 and points.shape[1:] == (len(names), 3),
+        f"'keypoints' has shape {points.shape}, the layout {layout} needs (T, {len(names)}, 3)",
+        path,
+    )
     _need(len(points) > 0, "'keypoints' holds no frame", path)
     points = points.astype(float)
     confidence = points[..., 2]
-    _need(bool(np.isfinite(confidence).all()), "confidences are not finite; missing points have confidence 0", path)
-    _need(bool(((confidence >= 0) & (confidence <= 1)).all()),
-          f"confidences must lie in 0..1, they lie in {confidence.min():g}..{confidence.max():g}", path)
+    _need(
+        bool(np.isfinite(confidence).all()),
+        "confidences are not finite; missing points have confidence 0",
+        path,
+    )
+    _need(
+        bool(((confidence >= 0) & (confidence <= 1)).all()),
+        f"confidences must lie in 0..1, they lie in {confidence.min():g}..{confidence.max():g}",
+        path,
+    )
     absent = confidence == 0
-    _need(bool(np.isfinite(points[~absent]).all()), "points with confidence have coordinates that are not finite", path)
+    _need(
+        bool(np.isfinite(points[~absent]).all()),
+        "points with confidence have coordinates that are not finite",
+        path,
+    )
     points[absent] = 0.0
     size = _size(z["image_size"], path)
     if not absent.all():
         reach = np.abs(points[~absent][:, :2]).max()
-        _need(reach > 2.0 or max(size) <= 2, "coordinates must be in pixels, these look normalised to 0..1", path)
+        _need(
+            reach > 2.0 or max(size) <= 2,
+            "coordinates must be in pixels, these look normalised to 0..1",
+            path,
+        )
 
     t = len(points)
     if "timestamps" in z:
         times = np.asarray(z["timestamps"])
-        _need(times.dtype.kind in "fiu" and times.shape == (t,),
-              f"'timestamps' has shape {times.shape}, not ({t},)", path)
+        _need(
+            times.dtype.kind in "fiu" and times.shape == (t,),
+            f"'timestamps' has shape {times.shape}, not ({t},)",
+            path,
+        )
         times = times.astype(float)
-        _need(bool(np.isfinite(times).all()) and bool((np.diff(times) > 0).all()), "'timestamps' must increase", path)
-        fps = (t - 1) / (times[-1] - times[0]) if t > 1 else _number(z.get("fps", np.array(30.0)), "fps", path)
+        _need(
+            bool(np.isfinite(times).all()) and bool((np.diff(times) > 0).all()),
+            "'timestamps' must increase",
+            path,
+        )
+        fps = (
+            (t - 1) / (times[-1] - times[0]) if t > 1 else _number(z.get("fps", np.array(30.0)), "fps", path)
+        )
     else:
         _need("fps" in z, "neither 'fps' nor 'timestamps' is there", path)
         fps = _number(z["fps"], "fps", path)
         times = np.arange(t) / fps
     camera = z.get("K")
     if camera is not None:
-        _need(camera.dtype.kind in "fiu" and camera.shape == (3, 3) and bool(np.isfinite(camera).all()),
-              "'K' must be a finite 3x3 matrix", path)
+        _need(
+            camera.dtype.kind in "fiu" and camera.shape == (3, 3) and bool(np.isfinite(camera).all()),
+            "'K' must be a finite 3x3 matrix",
+            path,
+        )
         camera = camera.astype(float)
-        _need(camera[0, 0] > 0 and camera[1, 1] > 0 and np.allclose(camera[2], (0, 0, 1)) and camera[1, 0] == 0,
-              "'K' is no pinhole matrix [[fx, s, cx], [0, fy, cy], [0, 0, 1]]", path)
+        _need(
+            camera[0, 0] > 0 and camera[1, 1] > 0 and np.allclose(camera[2], (0, 0, 1)) and camera[1, 0] == 0,
+            "'K' is no pinhole matrix [[fx, s, cx], [0, fy, cy], [0, 0, 1]]",
+            path,
+        )
     canonical = to_canonical(points, layout)
     return KeypointTrack(
         keypoints=canonical, layout=layout, timestamps=times, frames=np.arange(t),
@@ -172,7 +213,12 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def _size(value: np.ndarray, path: str | os.PathLike) -> tuple[int, int]:
     value = np.asarray(value)
-    ok = value.shape == (2,) and value.dtype.kind in "fiu" and bool((value > 0).all()) and bool((value == np.round(value)).all())
+    ok = (
+        value.shape == (2,)
+        and value.dtype.kind in "fiu"
+        and bool((value > 0).all())
+        and bool((value == np.round(value)).all())
+    )
     _need(ok, f"'image_size' must be width and height in pixels, not {value.tolist()}", path)
     return int(value[0]), int(value[1])
 
@@ -184,8 +230,12 @@ def _number(value: np.ndarray, name: str, path: str | os.PathLike) -> float:
 
 
 def _bad(why: str, file: str | os.PathLike | None) -> GentgError:
-    return GentgError("bad_keypoints", f"Not a usable keypoint file: {why}.", file=file,
-                      hint="docs/contract.md describes the file that 'gentg lift' reads.")
+    return GentgError(
+        "bad_keypoints",
+        f"Not a usable keypoint file: {why}.",
+        file=file,
+        hint="docs/contract.md describes the file that 'gentg lift' reads.",
+    )
 
 
 def _need(ok: bool, why: str, file: str | os.PathLike | None) -> None:

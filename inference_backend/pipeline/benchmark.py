@@ -26,7 +26,11 @@ _MOST_FRAMES = 300  # frames held in memory for the detector alone
 
 
 def measure(
-    clip: Path, settings: EstimateSettings, runs: int, make_report: Callable[[], Reporter], began: Callable[[int], None]
+    clip: Path,
+    settings: EstimateSettings,
+    runs: int,
+    make_report: Callable[[], Reporter],
+    began: Callable[[int], None],
 ) -> dict[str, Any]:
     """Run `estimate` `runs` times without cache after one run that warms up. Raises GentgError.
 
@@ -49,9 +53,16 @@ def measure(
         memory = peak_memory()
     frames, size = warm["frames"], warm["image_size"]
     stages = list(rounds[0][0]["timings"])
-    cpu = {s: statistics.median(r["timings"][s]["cpu"] for r, _ in rounds) * 1e3 / frames for s in stages if s != "load"}
+    cpu = {
+        s: statistics.median(r["timings"][s]["cpu"] for r, _ in rounds) * 1e3 / frames
+        for s in stages
+        if s != "load"
+    }
     tgt, gpc, resampled = _networks(estimator, clip, settings, runs, make_report)
-    alone, whole = _detector_alone(estimator, clip, settings, runs, make_report), statistics.median(t for _, t in rounds)
+    alone, whole = (
+        _detector_alone(estimator, clip, settings, runs, make_report),
+        statistics.median(t for _, t in rounds),
+    )
     return {
         "clip": clip.name, "frames": frames, "image_size": size, "runs": runs, "cores": os.cpu_count(),
         "cpu_ms_per_frame": cpu, "after_detection_ms": sum(v for s, v in cpu.items() if s in _AFTER),
@@ -62,7 +73,11 @@ def measure(
 
 
 def measure_memory(
-    clip: Path, settings: EstimateSettings, minutes: float, listener: Callable | None, cancelled: threading.Event
+    clip: Path,
+    settings: EstimateSettings,
+    minutes: float,
+    listener: Callable | None,
+    cancelled: threading.Event,
 ) -> dict[str, Any]:
     """Estimate the clip repeated to `minutes`; resident memory (bytes) at ten places of every stage. Raises GentgError.
 
@@ -85,7 +100,9 @@ def measure_memory(
         long = loop_clip(clip, Path(folder) / "long.mp4", 60.0 * minutes)
         start = time.perf_counter()
         report = Reporter(listen, cancelled)
-        result = Estimator().estimate(long, Outputs(Path(folder) / "capture.npz"), settings, report, use_cache=False)
+        result = Estimator().estimate(
+            long, Outputs(Path(folder) / "capture.npz"), settings, report, use_cache=False
+        )
         seconds = time.perf_counter() - start
     return {"clip": clip.name, "frames": result["frames"], "image_size": result["image_size"], "seconds": seconds,
             "memory": memory, "growth": _growth(memory, "detect", minutes / 10), "peak_memory": peak_memory(),
@@ -121,7 +138,11 @@ def loop_clip(clip: Path, out: Path, seconds: float) -> Path:
 
 
 def _networks(
-    estimator: Estimator, clip: Path, settings: EstimateSettings, runs: int, make_report: Callable[[], Reporter]
+    estimator: Estimator,
+    clip: Path,
+    settings: EstimateSettings,
+    runs: int,
+    make_report: Callable[[], Reporter],
 ) -> tuple[float, float, float]:
     """CPU ms per frame of TGT alone and of what GPC adds, and the share of joints it drew anew."""
     track, camera = estimator.prepare(clip, settings, make_report())
@@ -144,7 +165,11 @@ def _networks(
 
 
 def _detector_alone(
-    estimator: Estimator, clip: Path, settings: EstimateSettings, runs: int, make_report: Callable[[], Reporter]
+    estimator: Estimator,
+    clip: Path,
+    settings: EstimateSettings,
+    runs: int,
+    make_report: Callable[[], Reporter],
 ) -> float:
     """Frames a second of the detector on frames that are decoded and scaled already, one after the other."""
     from inference_backend.video.decode import decode

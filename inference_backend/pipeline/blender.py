@@ -36,8 +36,17 @@ class Blender:
         """The command line that runs `script` with `arguments` without a window or the user's settings."""
         if self.program is None:
             return [sys.executable, str(script), "--", *arguments]
-        return [str(self.program), "-b", "--factory-startup", "--python-exit-code", "1", "--python", str(script),
-                "--", *arguments]
+        return [
+            str(self.program),
+            "-b",
+            "--factory-startup",
+            "--python-exit-code",
+            "1",
+            "--python",
+            str(script),
+            "--",
+            *arguments,
+        ]
 
 
 def find_blender(program: str | os.PathLike | None = None) -> Blender:
@@ -49,11 +58,17 @@ def find_blender(program: str | os.PathLike | None = None) -> Blender:
     if named:
         path = shutil.which(named)
         if path is None:
-            raise GentgError("no_blender", "There is no Blender there.", file=named,
-                             hint="Give the path of Blender's program with --blender or GENTG_BLENDER.")
+            raise GentgError(
+                "no_blender",
+                "There is no Blender there.",
+                file=named,
+                hint="Give the path of Blender's program with --blender or GENTG_BLENDER.",
+            )
         version = _version(path)
         if not _new_enough(version):
-            raise GentgError("no_blender", f"Blender {version} is too old: 4.5 or newer is needed.", file=path)
+            raise GentgError(
+                "no_blender", f"Blender {version} is too old: 4.5 or newer is needed.", file=path
+            )
         return Blender(Path(path), version)
     path = shutil.which("blender")
     if path:
@@ -73,8 +88,11 @@ def find_blender(program: str | os.PathLike | None = None) -> Blender:
             return Blender(None, installed("bpy"))
         except PackageNotFoundError:
             return Blender(None, "of unknown version")
-    raise GentgError("no_blender", "Neither a Blender nor the bpy module was found.",
-                     hint=f"Install Blender 4.5 or newer and name it with --blender, or leave out {_OPTIONS}.")
+    raise GentgError(
+        "no_blender",
+        "Neither a Blender nor the bpy module was found.",
+        hint=f"Install Blender 4.5 or newer and name it with --blender, or leave out {_OPTIONS}.",
+    )
 
 
 def make_scene(
@@ -101,13 +119,17 @@ def make_scene(
     try:
         status = run_child(command, on_line, report.check)
     except OSError as error:
-        raise GentgError("no_blender", f"Blender cannot be started: {error.strerror or error}",
-                         file=blender.program) from error
+        raise GentgError(
+            "no_blender", f"Blender cannot be started: {error.strerror or error}", file=blender.program
+        ) from error
     logging.getLogger("blender").info("%s\n%s", " ".join(command), "\n".join(lines))
     missing = [p for p in files.values() if not p.is_file()]
     if status or missing:
-        raise GentgError("blender_failed", f"Blender {blender.version} failed: {_last_words(lines, status)}",
-                         hint=f"The log holds all that Blender said. Leave out {_OPTIONS} to get the capture alone.")
+        raise GentgError(
+            "blender_failed",
+            f"Blender {blender.version} failed: {_last_words(lines, status)}",
+            hint=f"The log holds all that Blender said. Leave out {_OPTIONS} to get the capture alone.",
+        )
     report("blender", 1, 1)
     return _warnings(lines)
 
@@ -123,14 +145,24 @@ def _warnings(lines: list[str]) -> list[str]:
 def _version(program: str) -> str:
     """What `blender --version` says. Raises GentgError("no_blender")."""
     try:
-        done = subprocess.run([program, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              errors="replace", timeout=60)
+        done = subprocess.run(
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise GentgError("no_blender", f"Blender does not start: {error}", file=program) from error
     found = re.search(r"^Blender (\d+\.\d+(?:\.\d+)?)", done.stdout, re.MULTILINE)
     if not found:
-        raise GentgError("no_blender", "This program is not Blender, or it cannot start here.", file=program,
-                         hint=(done.stderr or done.stdout).strip()[-200:])
+        raise GentgError(
+            "no_blender",
+            "This program is not Blender, or it cannot start here.",
+            file=program,
+            hint=(done.stderr or done.stdout).strip()[-200:],
+        )
     return found[1]
 
 

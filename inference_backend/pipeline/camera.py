@@ -35,7 +35,9 @@ def matrix(focal_px: float, size: tuple[int, int]) -> np.ndarray:
     return np.array([[focal_px, 0.0, size[0] / 2], [0.0, focal_px, size[1] / 2], [0.0, 0.0, 1.0]])
 
 
-def intrinsics(settings: EstimateSettings, size: tuple[int, int], stored_focal_px: float | None) -> Intrinsics:
+def intrinsics(
+    settings: EstimateSettings, size: tuple[int, int], stored_focal_px: float | None
+) -> Intrinsics:
     """The best known camera for pictures of `size` (width, height)."""
     if settings.focal_px is not None:
         return Intrinsics(matrix(settings.focal_px, size), "given")

@@ -25,8 +25,14 @@ def run_child(command: Sequence[str], on_line: Callable[[str], None], check: Cal
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED}
     environment.update(PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1")
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    process = subprocess.Popen(list(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               env=environment, creationflags=flags)
+    process = subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        creationflags=flags,
+    )
 
     def read() -> None:
         assert process.stdout is not None

@@ -88,13 +88,25 @@ def _device() -> list[Check]:
     threads = f"{torch.get_num_threads()} threads"
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return [Check("device", "ok", f"CUDA {torch.version.cuda}: {torch.cuda.get_device_name(0)}, {memory:.0f} GB; CPU, {threads}")]
+        return [
+            Check(
+                "device",
+                "ok",
+                f"CUDA {torch.version.cuda}: {torch.cuda.get_device_name(0)}, {memory:.0f} GB; CPU, {threads}",
+            )
+        ]
     if torch.backends.mps.is_available():
         return [Check("device", "ok", f"Apple GPU (mps); CPU, {threads}")]
     checks = [Check("device", "ok", f"CPU, {threads}")]
     if shutil.which("nvidia-smi"):
-        checks.append(Check("GPU", "warn", "there is an NVIDIA driver, but this build of PyTorch does not use it",
-                            "Install a CUDA build of the same torch version into the environment."))
+        checks.append(
+            Check(
+                "GPU",
+                "warn",
+                "there is an NVIDIA driver, but this build of PyTorch does not use it",
+                "Install a CUDA build of the same torch version into the environment.",
+            )
+        )
     return checks
 
 
@@ -122,17 +134,42 @@ def _blender() -> list[Check]:
     try:
         blender = find_blender()
     except GentgError as error:
-        return [Check("Blender", "warn", f"{error.message} ({error.file})" if error.file else error.message, error.hint)]
+        return [
+            Check(
+                "Blender",
+                "warn",
+                f"{error.message} ({error.file})" if error.file else error.message,
+                error.hint,
+            )
+        ]
     if blender.program is not None:
         return [Check("Blender", "ok", f"{blender.version} at {blender.program}")]
     # bpy needs system libraries that pip cannot bring, and a failure to load may end the process: ask a child.
-    done = subprocess.run([sys.executable, "-c", "import bpy, os; print(bpy.app.version_string, flush=True); os._exit(0)"],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", "import bpy, os; print(bpy.app.version_string, flush=True); os._exit(0)"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+    )
     if done.returncode:
         words = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        return [Check("Blender", "warn", f"the bpy module cannot be loaded: {words[-1]}",
-                      "Install its system libraries (run 'make', which names them), or set GENTG_BLENDER.")]
-    return [Check("Blender", "ok", f"bpy module {done.stdout.split()[0]} (no Blender on the PATH, none in GENTG_BLENDER)")]
+        return [
+            Check(
+                "Blender",
+                "warn",
+                f"the bpy module cannot be loaded: {words[-1]}",
+                "Install its system libraries (run 'make', which names them), or set GENTG_BLENDER.",
+            )
+        ]
+    return [
+        Check(
+            "Blender",
+            "ok",
+            f"bpy module {done.stdout.split()[0]} (no Blender on the PATH, none in GENTG_BLENDER)",
+        )
+    ]
 
 
 def _cache() -> list[Check]:
@@ -142,7 +179,14 @@ def _cache() -> list[Check]:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return [Check("cache", "fail", f"{folder}: {error.strerror}", "Set GENTG_CACHE to a folder that you may write to.")]
+        return [
+            Check(
+                "cache",
+                "fail",
+                f"{folder}: {error.strerror}",
+                "Set GENTG_CACHE to a folder that you may write to.",
+            )
+        ]
     return [Check("cache", "ok", f"{folder}, {Cache.default().size() / 1e6:.0f} MB")]
 
 

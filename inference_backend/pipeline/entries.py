@@ -39,8 +39,12 @@ def load_detection(path: Path) -> tuple[KeypointTrack, list[str]]:
 
 def save_lift(result: LiftResult, path: Path) -> None:
     """Write to `path`."""
-    arrays = {f"{part}.{f.name}": getattr(getattr(result, part), f.name) for part in _PARTS for f in fields(Lifted)}
-    notes = json.dumps({"weights": result.weights, "warnings": result.warnings, "resampled": result.resampled})
+    arrays = {
+        f"{part}.{f.name}": getattr(getattr(result, part), f.name) for part in _PARTS for f in fields(Lifted)
+    }
+    notes = json.dumps(
+        {"weights": result.weights, "warnings": result.warnings, "resampled": result.resampled}
+    )
     with open(path, "wb") as stream:
         np.savez(stream, notes=np.array(notes), **arrays)
 
@@ -51,7 +55,9 @@ def load_lift(path: Path) -> LiftResult:
 
     with np.load(path, allow_pickle=False) as archive:
         notes = json.loads(str(archive["notes"]))
-        parts = {part: Lifted(**{f.name: archive[f"{part}.{f.name}"] for f in fields(Lifted)}) for part in _PARTS}
+        parts = {
+            part: Lifted(**{f.name: archive[f"{part}.{f.name}"] for f in fields(Lifted)}) for part in _PARTS
+        }
     return LiftResult(**parts, **notes)
 
 
@@ -69,7 +75,11 @@ def load_motion(path: Path) -> CameraMotion:
 
 def save_people(found: PeopleFound, path: Path) -> None:
     """Write to `path`."""
-    notes = {"sampled": found.sampled, "image_size": found.image_size, "people": [p.to_dict() for p in found.people]}
+    notes = {
+        "sampled": found.sampled,
+        "image_size": found.image_size,
+        "people": [p.to_dict() for p in found.people],
+    }
     pictures = {f"thumbnail{i}": np.frombuffer(p.thumbnail, np.uint8) for i, p in enumerate(found.people)}
     with open(path, "wb") as stream:
         np.savez(stream, notes=np.array(json.dumps(notes)), **pictures)
@@ -80,7 +90,12 @@ def load_people(path: Path) -> PeopleFound:
     with np.load(path, allow_pickle=False) as archive:
         notes = json.loads(str(archive["notes"]))
         people = [
-            Person(p["share"], tuple(p["box"]), PersonSeed.from_dict(p["seed"]), archive[f"thumbnail{i}"].tobytes())
+            Person(
+                p["share"],
+                tuple(p["box"]),
+                PersonSeed.from_dict(p["seed"]),
+                archive[f"thumbnail{i}"].tobytes(),
+            )
             for i, p in enumerate(notes["people"])
         ]
     return PeopleFound(people, notes["sampled"], tuple(notes["image_size"]))

@@ -21,13 +21,24 @@ def as_gentg_error(error: BaseException) -> GentgError:
         return GentgError("cancelled", "Cancelled.")
     _log.debug("translating", exc_info=error)
     logging.getLogger("gentg.error").error("%s", error, exc_info=error)
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(("inference_backend", "gentg_blender")):
-        return GentgError("missing_dependency", f"The Python package '{error.name}' is not installed.",
-                          hint="Set up the environment again: 'make' in a clone, Set Up Backend in Blender.")
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(
+        ("inference_backend", "gentg_blender")
+    ):
+        return GentgError(
+            "missing_dependency",
+            f"The Python package '{error.name}' is not installed.",
+            hint="Set up the environment again: 'make' in a clone, Set Up Backend in Blender.",
+        )
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return GentgError("out_of_memory", "There is not enough memory.",
-                          hint="Close other programs, choose --quality fast or --device cpu, or a shorter range.")
+        return GentgError(
+            "out_of_memory",
+            "There is not enough memory.",
+            hint="Close other programs, choose --quality fast or --device cpu, or a shorter range.",
+        )
     if isinstance(error, OSError) and error.errno in _FULL:
         return os_error(error, error.filename or "")
-    return GentgError("internal", f"Something unexpected happened: {type(error).__name__}: {error}",
-                      hint="This is a bug of GenTG: please report it with the log file.")
+    return GentgError(
+        "internal",
+        f"Something unexpected happened: {type(error).__name__}: {error}",
+        hint="This is a bug of GenTG: please report it with the log file.",
+    )

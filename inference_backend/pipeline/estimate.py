@@ -42,8 +42,12 @@ def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
     if sequence_fps is not None:
         return ImageSequence.find(clip, sequence_fps)
     if clip.suffix.lower() in IMAGE_SUFFIXES:
-        raise GentgError("bad_request", "This is a picture, not a video.", file=clip,
-                         hint="For an image sequence give its frame rate: --sequence-fps FPS")
+        raise GentgError(
+            "bad_request",
+            "This is a picture, not a video.",
+            file=clip,
+            hint="For an image sequence give its frame rate: --sequence-fps FPS",
+        )
     return clip
 
 
@@ -61,8 +65,11 @@ def open_detector(name: str, everybody: bool = False) -> Any:
 
         return MediapipePose()
     if not Path(name).is_dir():
-        raise GentgError("bad_request", f"There is no detector '{name}'.",
-                         hint="Choose mediapipe, or give the folder that holds an RTMDet and an RTMPose .onnx file.")
+        raise GentgError(
+            "bad_request",
+            f"There is no detector '{name}'.",
+            hint="Choose mediapipe, or give the folder that holds an RTMDet and an RTMPose .onnx file.",
+        )
     from inference_backend.keypoints.rtmpose import RtmPose
 
     return RtmPose.open(name)
@@ -103,7 +110,9 @@ class Estimator:
         info = probe(source)
         report("probe", 1, 1)
         stages = ["probe", "detect", "clean", "lift", "solve", "write"]
-        stages += ["correct"] * (settings.correction > 0) + ["preview"] * bool(outputs.preview or outputs.still)
+        stages += ["correct"] * (settings.correction > 0) + ["preview"] * bool(
+            outputs.preview or outputs.still
+        )
         report.left.plan(stages + ["blender"] * bool(found), _expected_frames(info, settings))
         with staged(outputs.wanted(*FILES)) as late:
             with staged(outputs.wanted("capture", "preview", "still")) as early:
@@ -128,7 +137,13 @@ class Estimator:
         return result
 
     def lift_keypoints(
-        self, keypoints: Path, outputs: Outputs, settings: EstimateSettings, report: Reporter, *, use_cache: bool = True
+        self,
+        keypoints: Path,
+        outputs: Outputs,
+        settings: EstimateSettings,
+        report: Reporter,
+        *,
+        use_cache: bool = True,
     ) -> dict[str, Any]:
         """From a keypoint file; returns the `result` of docs/contract.md. Raises GentgError, writing nothing."""
         from inference_backend.keypoints.track import load_keypoints
@@ -150,7 +165,9 @@ class Estimator:
                 run.write(capture, temporary["capture"])
         return run.summary(capture, outputs)
 
-    def prepare(self, clip: Path, settings: EstimateSettings, report: Reporter) -> tuple[KeypointTrack, Intrinsics]:
+    def prepare(
+        self, clip: Path, settings: EstimateSettings, report: Reporter
+    ) -> tuple[KeypointTrack, Intrinsics]:
         """What the lifter gets for a clip: the cleaned track and the camera. Raises GentgError."""
         from inference_backend.video.probe import probe
 
@@ -179,7 +196,13 @@ class Estimator:
             with report.loading():
                 detector = self.detector(settings, everybody=True)
             s = settings
-            key = key_of(version=__version__, content=_content(source), detector=_identity(detector), start=s.start, end=s.end)
+            key = key_of(
+                version=__version__,
+                content=_content(source),
+                detector=_identity(detector),
+                start=s.start,
+                end=s.end,
+            )
             cache = Cache.default() if use_cache else Cache(None)
             found = cache.fetch("people", key, load_people)
             if found is None:
@@ -228,14 +251,23 @@ class _Run:
             detector = self.estimator.detector(s, everybody=person is not None)
         self.detector = _identity(detector)
         key = key_of(
-            version=__version__, content=_content(source), detector=self.detector, start=s.start, end=s.end, person=s.person
+            version=__version__,
+            content=_content(source),
+            detector=self.detector,
+            start=s.start,
+            end=s.end,
+            person=s.person,
         )
 
         def compute() -> tuple[KeypointTrack, list[str]]:
             said: list[str] = []
-            return detect_video(source, detector, s.start, s.end, self.report, warn=said.append, person=person), said
+            return detect_video(
+                source, detector, s.start, s.end, self.report, warn=said.append, person=person
+            ), said
 
-        track, said = self._through_cache("detect", key, load_detection, compute, lambda v, path: save_detection(*v, path))
+        track, said = self._through_cache(
+            "detect", key, load_detection, compute, lambda v, path: save_detection(*v, path)
+        )
         self.warnings += said
         return track
 
@@ -245,11 +277,16 @@ class _Run:
 
         self.report("clean", 0, len(track))
         cleaned, changes = clean(track)
-        self.cleaning = {"swapped_frames": int(changes.swapped.any(-1).sum()), "filled_frames": int(changes.filled.sum())}
+        self.cleaning = {
+            "swapped_frames": int(changes.swapped.any(-1).sum()),
+            "filled_frames": int(changes.filled.sum()),
+        }
         self.report("clean", len(track), len(track))
         return cleaned
 
-    def turning(self, source: Path | ImageSequence, track: KeypointTrack, camera: Intrinsics) -> np.ndarray | None:
+    def turning(
+        self, source: Path | ImageSequence, track: KeypointTrack, camera: Intrinsics
+    ) -> np.ndarray | None:
         """Rotations (T, 3, 3) of a camera that turns, None for one that stands still or cannot be followed."""
         from .steady import may_move, person_boxes, turning
 
@@ -260,7 +297,9 @@ class _Run:
         from .entries import load_motion, save_motion
 
         boxes = person_boxes(track)
-        key = key_of(version=__version__, content=_content(source), K=camera.K, frames=track.frames, boxes=boxes)
+        key = key_of(
+            version=__version__, content=_content(source), K=camera.K, frames=track.frames, boxes=boxes
+        )
         motion = self._through_cache(
             "camera", key, load_motion,
             lambda: estimate_camera_motion(source, camera.K, track.image_size, track.frames, boxes, self.report), save_motion,
@@ -291,7 +330,9 @@ class _Run:
 
         return self._through_cache("lift", key, load_lift, compute, save_lift)
 
-    def to_capture(self, filmed: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None = None) -> Capture:
+    def to_capture(
+        self, filmed: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None = None
+    ) -> Capture:
         """Lift, solve and assemble; `meta` lacks the source. `turning`: as `turning()` gives it."""
         from inference_backend.solve.solve import solve
 
@@ -386,7 +427,9 @@ def _content(source: Path | ImageSequence) -> str:
     from inference_backend.video.sequence import ImageSequence
 
     if isinstance(source, ImageSequence):
-        return key_of(files=[content_key(f) for f in source.files], numbers=list(source.numbers), fps=source.fps)
+        return key_of(
+            files=[content_key(f) for f in source.files], numbers=list(source.numbers), fps=source.fps
+        )
     return content_key(source)
 
 

@@ -31,7 +31,11 @@ def lift_command(estimator: Estimator, params: dict[str, Any], report: Reporter)
     """`lift` of docs/contract.md. Raises GentgError."""
     _known(params, "keypoints", "capture", "settings", "cache")
     return estimator.lift_keypoints(
-        _path(params, "keypoints"), _outputs(params), _settings(params), report, use_cache=bool(params.get("cache", True))
+        _path(params, "keypoints"),
+        _outputs(params),
+        _settings(params),
+        report,
+        use_cache=bool(params.get("cache", True)),
     )
 
 
@@ -83,8 +87,13 @@ def _number(params: dict[str, Any], name: str) -> float | None:
 
 
 def _outputs(params: dict[str, Any]) -> Outputs:
-    return Outputs(**{f.name: _path(params, f.name) for f in fields(Outputs)
-                      if f.name == "capture" or params.get(f.name) is not None})
+    return Outputs(
+        **{
+            f.name: _path(params, f.name)
+            for f in fields(Outputs)
+            if f.name == "capture" or params.get(f.name) is not None
+        }
+    )
 
 
 def _delivery(params: dict[str, Any]) -> Delivery:

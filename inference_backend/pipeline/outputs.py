@@ -29,16 +29,24 @@ class Outputs:
 
     def wanted(self, *names: str) -> dict[str, Path]:
         """Name -> path of those that are wanted, of all or of `names` only."""
-        return {f.name: p for f in fields(self) if (p := getattr(self, f.name)) is not None and (not names or f.name in names)}
+        return {
+            f.name: p
+            for f in fields(self)
+            if (p := getattr(self, f.name)) is not None and (not names or f.name in names)
+        }
 
     def check(self, *sources: Path) -> None:
         """Raises GentgError("bad_request") for wrong suffixes, double use and overwriting a source."""
         taken = {_real(s): "input" for s in sources}
         for name, path in self.wanted().items():
             if path.suffix.lower() != SUFFIXES[name]:
-                raise GentgError("bad_request", f"The {name} output must end with {SUFFIXES[name]}.", file=path)
+                raise GentgError(
+                    "bad_request", f"The {name} output must end with {SUFFIXES[name]}.", file=path
+                )
             if path.is_dir():
-                raise GentgError("bad_request", f"The {name} output is a folder.", file=path, hint="Give a file name.")
+                raise GentgError(
+                    "bad_request", f"The {name} output is a folder.", file=path, hint="Give a file name."
+                )
             if (other := taken.setdefault(_real(path), name)) != name:
                 raise GentgError("bad_request", f"The {name} output would overwrite the {other}.", file=path)
 
@@ -61,7 +69,9 @@ class staged:
             for name, path in self.files.items():
                 try:
                     self._make_folder(path.parent)
-                    handle, temporary = tempfile.mkstemp(prefix=".gentg-", suffix=path.suffix, dir=path.parent)
+                    handle, temporary = tempfile.mkstemp(
+                        prefix=".gentg-", suffix=path.suffix, dir=path.parent
+                    )
                 except OSError as error:
                     raise os_error(error, path) from error
                 os.close(handle)

@@ -30,7 +30,9 @@ Command = Callable[[dict[str, Any], Reporter], dict[str, Any]]
 class Server:
     """Serves `commands` (name -> function of parameters and reporter) until shutdown or the end of `source`."""
 
-    def __init__(self, source: io.BufferedReader, sink: io.BufferedWriter, log: Path, commands: dict[str, Command]):
+    def __init__(
+        self, source: io.BufferedReader, sink: io.BufferedWriter, log: Path, commands: dict[str, Command]
+    ):
         self._source, self._sink, self._log_path, self._commands = source, sink, log, commands
         self._sink_lock = threading.Lock()
         self._jobs_lock = threading.Lock()  # over the next three
@@ -41,8 +43,15 @@ class Server:
 
     def run(self) -> None:
         """Blocks until the end."""
-        self._send(message("hello", version=__version__, pid=os.getpid(), log=str(self._log_path),
-                           commands=sorted(self._commands)))
+        self._send(
+            message(
+                "hello",
+                version=__version__,
+                pid=os.getpid(),
+                log=str(self._log_path),
+                commands=sorted(self._commands),
+            )
+        )
         forward = _Forward(self)
         logging.getLogger("inference_backend").addHandler(forward)
         threading.Thread(target=self._read, name="stdin", daemon=True).start()
@@ -119,8 +128,17 @@ class Server:
             self._running = identity
 
         def listen(stage: str, done: int, total: int | None, fraction: float, eta: float | None) -> None:
-            self._send(message("progress", id=identity, stage=stage, done=done, total=total, fraction=round(fraction, 4),
-                               eta=None if eta is None else round(eta, 1)))
+            self._send(
+                message(
+                    "progress",
+                    id=identity,
+                    stage=stage,
+                    done=done,
+                    total=total,
+                    fraction=round(fraction, 4),
+                    eta=None if eta is None else round(eta, 1),
+                )
+            )
 
         try:
             reporter = Reporter(listen, event)
@@ -143,8 +161,17 @@ class Server:
             self._send(answer)
 
     def _fail(self, identity: str | None, error: GentgError) -> None:
-        self._send(message("error", id=identity, code=error.code, message=error.message, file=error.file,
-                           hint=error.hint, log=str(self._log_path)))
+        self._send(
+            message(
+                "error",
+                id=identity,
+                code=error.code,
+                message=error.message,
+                file=error.file,
+                hint=error.hint,
+                log=str(self._log_path),
+            )
+        )
 
     def _send(self, msg: dict[str, Any]) -> None:
         with self._sink_lock:

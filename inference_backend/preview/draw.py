@@ -57,7 +57,9 @@ class Figure:
     certainty: np.ndarray | None = None  # (J,) 0..1; None: all certain
     planted: tuple[str, ...] = ()  # foot points that stand
     colour: Colour | None = None  # one colour for all, e.g. the reference's
-    joint_colours: np.ndarray | None = None  # (J, 3) RGB: limbs take their ends' mean, not their side's colour
+    joint_colours: np.ndarray | None = (
+        None  # (J, 3) RGB: limbs take their ends' mean, not their side's colour
+    )
 
 
 def certainty_of(sigma: np.ndarray) -> np.ndarray:
@@ -67,7 +69,9 @@ def certainty_of(sigma: np.ndarray) -> np.ndarray:
 
 def sigma_colours(sigma: np.ndarray) -> np.ndarray:
     """(J,) metres -> (J, 3) RGB: violet for 0, orange, yellow for SIGMA_SPAN and more (matplotlib's plasma)."""
-    level = 50 + 205 * np.clip(np.asarray(sigma) / SIGMA_SPAN, 0.0, 1.0)  # its dark end would vanish on dark pictures
+    level = 50 + 205 * np.clip(
+        np.asarray(sigma) / SIGMA_SPAN, 0.0, 1.0
+    )  # its dark end would vanish on dark pictures
     map_ = cv2.applyColorMap(np.round(level).astype(np.uint8)[:, None], cv2.COLORMAP_PLASMA)
     return map_[:, 0, ::-1].astype(int)
 
@@ -75,7 +79,9 @@ def sigma_colours(sigma: np.ndarray) -> np.ndarray:
 def draw_figure(image: np.ndarray, figure: Figure) -> None:
     """Draw onto an RGB uint8 picture (H, W, 3), in place; further limbs first."""
     index = {n: i for i, n in enumerate(figure.names)}
-    limbs = [(index[a], index[b], wa, wb, _side(a, b)) for a, b, wa, wb in _LIMBS if a in index and b in index]
+    limbs = [
+        (index[a], index[b], wa, wb, _side(a, b)) for a, b, wa, wb in _LIMBS if a in index and b in index
+    ]
     limbs.sort(key=lambda limb: -(figure.depth[limb[0]] + figure.depth[limb[1]]))
     sure = np.ones(len(figure.names)) if figure.certainty is None else figure.certainty
     for name in figure.planted:
@@ -88,7 +94,9 @@ def draw_figure(image: np.ndarray, figure: Figure) -> None:
         confidence = float(min(sure[a], sure[b]))
         slim = 0.55 + 0.45 * confidence
         radii = np.maximum(np.array([wa * figure.width[a], wb * figure.width[b]]) * slim, 1.2)
-        _capsule(image, figure.pixels[[a, b]], radii, _mix(UNSURE, colour, confidence), 0.45 + 0.5 * confidence)
+        _capsule(
+            image, figure.pixels[[a, b]], radii, _mix(UNSURE, colour, confidence), 0.45 + 0.5 * confidence
+        )
 
 
 def _side(a: str, b: str) -> Colour:
@@ -101,7 +109,9 @@ def _mix(a: Colour, b: Colour, amount: float) -> Colour:
     return tuple(int(round(x + (y - x) * amount)) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
 
 
-def _blend(image: np.ndarray, box: tuple[int, int, int, int], mask: np.ndarray, colour: Colour, alpha: float) -> None:
+def _blend(
+    image: np.ndarray, box: tuple[int, int, int, int], mask: np.ndarray, colour: Colour, alpha: float
+) -> None:
     """Lay `colour` over image[y0:y1, x0:x1] where `mask` (uint8) is set."""
     x0, y0, x1, y1 = box
     part = image[y0:y1, x0:x1].astype(np.float32)
@@ -161,7 +171,9 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
 # --------------------------------------------------------------------------- text
 
 
-def draw_label(image: np.ndarray, text: str, corner: str = "bottom left", colour: Colour = (245, 245, 245)) -> None:
+def draw_label(
+    image: np.ndarray, text: str, corner: str = "bottom left", colour: Colour = (245, 245, 245)
+) -> None:
     """A line of text (ASCII) on a dark translucent plate in a corner: "top left", "bottom right", ..."""
     height, width = image.shape[:2]
     scale = max(0.4, min(height, width) / 900.0)
@@ -176,7 +188,9 @@ def draw_label(image: np.ndarray, text: str, corner: str = "bottom left", colour
         return
     plate = image[y0:y1, x0:x1]
     plate[:] = (plate * 0.4 + np.asarray(_OUTLINE) * 0.6).astype(np.uint8)
-    cv2.putText(image, text, (x + pad, y + pad + h), cv2.FONT_HERSHEY_DUPLEX, scale, colour, thick, cv2.LINE_AA)
+    cv2.putText(
+        image, text, (x + pad, y + pad + h), cv2.FONT_HERSHEY_DUPLEX, scale, colour, thick, cv2.LINE_AA
+    )
 
 
 def draw_legend(image: np.ndarray) -> None:
@@ -211,7 +225,16 @@ def draw_sigma_scale(image: np.ndarray) -> None:
     last = f"{100 * SIGMA_SPAN:.0f}+ cm"
     (w, h), _ = cv2.getTextSize(last, cv2.FONT_HERSHEY_DUPLEX, scale, thick)
     for text, left in (("0", x), (last, x + bar - w)):
-        cv2.putText(image, text, (left, y + tall + h + pad // 2), cv2.FONT_HERSHEY_DUPLEX, scale, (245, 245, 245), thick, cv2.LINE_AA)
+        cv2.putText(
+            image,
+            text,
+            (left, y + tall + h + pad // 2),
+            cv2.FONT_HERSHEY_DUPLEX,
+            scale,
+            (245, 245, 245),
+            thick,
+            cv2.LINE_AA,
+        )
 
 
 def planted_names(contacts: np.ndarray, names: np.ndarray | None = None) -> tuple[str, ...]:

@@ -31,8 +31,15 @@ class Eye:
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(N, 3) world -> pixels (N, 2) and depth (N,) metres; points behind the eye are NaN."""
-        ca, sa, ce, se = np.cos(self.azimuth), np.sin(self.azimuth), np.cos(self.elevation), np.sin(self.elevation)
-        axes = np.array([[sa, -ca, 0.0], [-se * ca, -se * sa, -ce], [ce * ca, ce * sa, -se]])  # right, down, forward
+        ca, sa, ce, se = (
+            np.cos(self.azimuth),
+            np.sin(self.azimuth),
+            np.cos(self.elevation),
+            np.sin(self.elevation),
+        )
+        axes = np.array(
+            [[sa, -ca, 0.0], [-se * ca, -se * sa, -ce], [ce * ca, ce * sa, -se]]
+        )  # right, down, forward
         local = (points - self.target) @ axes.T + [0.0, 0.0, self.distance]
         depth = local[:, 2]
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -40,11 +47,18 @@ class Eye:
         pixels[depth < _NEAR] = np.nan
         return pixels, depth
 
-    def figure(self, names: tuple[str, ...], xyz: np.ndarray, certainty: np.ndarray | None = None,
-               planted: tuple[str, ...] = ()) -> Figure:
+    def figure(
+        self,
+        names: tuple[str, ...],
+        xyz: np.ndarray,
+        certainty: np.ndarray | None = None,
+        planted: tuple[str, ...] = (),
+    ) -> Figure:
         """A world pose (J, 3) ready for `draw_figure`."""
         pixels, depth = self.project(xyz)
-        return Figure(names, pixels, depth, self.focal * self.size[1] / np.maximum(depth, _NEAR), certainty, planted)
+        return Figure(
+            names, pixels, depth, self.focal * self.size[1] / np.maximum(depth, _NEAR), certainty, planted
+        )
 
     def canvas(self) -> np.ndarray:
         """An empty picture with the floor's grid (z = 0, lines every half metre)."""

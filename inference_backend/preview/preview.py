@@ -49,7 +49,9 @@ def render_preview(
         raise ValueError("neither a video nor a still is asked for")
     start = begin if out_mp4 is not None else max(0.0, float(capture.timestamps[best]) - step / 2)
     drawn, writer = 0, None
-    frames = decode(source, start=start or None, end=float(capture.timestamps[-1]) + step / 2, max_size=SHORTER_SIDE)
+    frames = decode(
+        source, start=start or None, end=float(capture.timestamps[-1]) + step / 2, max_size=SHORTER_SIDE
+    )
     try:
         for frame in frames:
             row = row_of.get(frame.index)
@@ -120,7 +122,9 @@ def telling_frame(capture: Capture) -> int:
     value = np.full(len(capture), -np.inf)
     for row in rows:
         figure = figure_over_video(capture, row, (int(size[0]), int(size[1])))
-        inside = np.isfinite(figure.pixels).all(-1) & (figure.pixels > 0).all(-1) & (figure.pixels < size).all(-1)
+        inside = (
+            np.isfinite(figure.pixels).all(-1) & (figure.pixels > 0).all(-1) & (figure.pixels < size).all(-1)
+        )
         if inside.sum() < 3:
             continue
         area = cv2.contourArea(cv2.convexHull(figure.pixels[inside].astype(np.float32)))

@@ -57,8 +57,15 @@ class View:
     colour: str = "side"
 
 
-def visualize(capture: Capture, out: Path, *, video: Path | None = None, other: Other | None = None,
-              view: View = View(), report: Report | None = None) -> None:
+def visualize(
+    capture: Capture,
+    out: Path,
+    *,
+    video: Path | None = None,
+    other: Other | None = None,
+    view: View = View(),
+    report: Report | None = None,
+) -> None:
     """Write `out` (.mp4, .gif or .png) with the panels: picture with 2D and projected 3D, capture in 3D, `other` in 3D.
 
     Without `video` the first panel has a plain background; without `other` the third shows TGT before correction.
@@ -96,8 +103,14 @@ def _thinned(times: np.ndarray, step: float) -> np.ndarray:
     return np.array(kept)
 
 
-def _pictures(capture: Capture, rows: np.ndarray, video: Path | None, other: Other | None, view: View,
-              report: Report | None) -> Iterator[np.ndarray]:
+def _pictures(
+    capture: Capture,
+    rows: np.ndarray,
+    video: Path | None,
+    other: Other | None,
+    view: View,
+    report: Report | None,
+) -> Iterator[np.ndarray]:
     scale = view.height / int(capture.image_size[1])
     width = max(2, round(int(capture.image_size[0]) * scale))
     targets = _targets(capture)
@@ -107,7 +120,10 @@ def _pictures(capture: Capture, rows: np.ndarray, video: Path | None, other: Oth
         azimuth = start + view.turn * float(capture.timestamps[row] - capture.timestamps[0])
         eye = Eye(targets[row], azimuth, size=(view.height, view.height))
         by_sigma = view.colour == "sigma"
-        panels = [_first_panel(capture, row, background, by_sigma), _capture_panel(capture, row, eye, "xyz", "GenTG", by_sigma)]
+        panels = [
+            _first_panel(capture, row, background, by_sigma),
+            _capture_panel(capture, row, eye, "xyz", "GenTG", by_sigma),
+        ]
         panels.append(_capture_panel(capture, row, eye, "xyz_tgt", "TGT alone", by_sigma) if other is None
                       else _other_panel(capture, row, eye, other))  # fmt: skip
         for panel in panels[1:]:
@@ -120,7 +136,9 @@ def _pictures(capture: Capture, rows: np.ndarray, video: Path | None, other: Oth
 def _targets(capture: Capture) -> np.ndarray:
     """(T, 3) what the eye looks at: the person, slowly, at breast height above the floor."""
     times, root = capture.timestamps, capture.root.astype(float)
-    weight = np.exp(-0.5 * ((times[:, None] - times) / _FOLLOW) ** 2) * capture.seen if len(times) < 2000 else None
+    weight = (
+        np.exp(-0.5 * ((times[:, None] - times) / _FOLLOW) ** 2) * capture.seen if len(times) < 2000 else None
+    )
     if weight is None:  # a long clip: the same by a running mean, in linear time
         half = max(1, round(_FOLLOW * float(capture.fps)))
         padded = np.pad(root, ((half, half), (0, 0)), mode="edge")
@@ -131,7 +149,9 @@ def _targets(capture: Capture) -> np.ndarray:
     return np.concatenate([smooth[:, :2], np.full((len(root), 1), 0.85)], 1)
 
 
-def _backgrounds(capture: Capture, rows: np.ndarray, video: Path | None, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+def _backgrounds(
+    capture: Capture, rows: np.ndarray, video: Path | None, size: tuple[int, int]
+) -> Iterator[tuple[int, np.ndarray]]:
     if video is None:
         for row in rows:
             yield int(row), np.full((size[1], size[0], 3), BACKGROUND, np.uint8)
@@ -145,8 +165,12 @@ def _backgrounds(capture: Capture, rows: np.ndarray, video: Path | None, size: t
             left -= 1
             if not left:
                 return
-    raise GentgError("bad_request", f"{left} frames of the capture are not in the video.", file=video,
-                     hint="Give the clip that the capture was made from.")
+    raise GentgError(
+        "bad_request",
+        f"{left} frames of the capture are not in the video.",
+        file=video,
+        hint="Give the clip that the capture was made from.",
+    )
 
 
 def _coloured(figure: Figure, capture: Capture, row: int) -> Figure:
@@ -180,7 +204,9 @@ def _draw_keypoints(image: np.ndarray, capture: Capture, row: int) -> None:
             cv2.circle(image, at, radius + 1, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _capture_panel(capture: Capture, row: int, eye: Eye, array: str, title: str, by_sigma: bool) -> np.ndarray:
+def _capture_panel(
+    capture: Capture, row: int, eye: Eye, array: str, title: str, by_sigma: bool
+) -> np.ndarray:
     image = eye.canvas()
     if capture.seen[row]:
         figure = eye.figure(
@@ -211,4 +237,6 @@ def _save_gif(out: Path, pictures: Iterator[np.ndarray], times: np.ndarray) -> N
     last = int(marks[-1] - marks[-2]) if len(marks) > 1 else 10
     durations = [10 * int(d) for d in [*np.diff(marks), last]]
     with atomic_file(out) as temporary:
-        frames[0].save(temporary, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(
+            temporary, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0
+        )

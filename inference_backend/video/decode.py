@@ -52,8 +52,11 @@ def decode(
     Raises GentgError: no_such_file, not_a_video, empty_video (no frame decodes), bad_request (no
     frame in the range).
     """
-    reader = _sequence_frames(source, warn) if isinstance(source, ImageSequence) else _video_frames(
-        Path(source), start, index, warn)
+    reader = (
+        _sequence_frames(source, warn)
+        if isinstance(source, ImageSequence)
+        else _video_frames(Path(source), start, index, warn)
+    )
     convert, target, any_frame = RgbConverter(), None, False
     path = source.files[0] if isinstance(source, ImageSequence) else Path(source)
     yielded = False
@@ -69,18 +72,30 @@ def decode(
             try:
                 image = orientation.apply(convert(frame, target))
             except (av.FFmpegError, ValueError) as error:
-                raise GentgError("not_a_video", f"Pictures of the format {frame.format.name} cannot be read.",
-                                 file=path, hint="Convert the clip to H.264 (mp4) first.") from error
+                raise GentgError(
+                    "not_a_video",
+                    f"Pictures of the format {frame.format.name} cannot be read.",
+                    file=path,
+                    hint="Convert the clip to H.264 (mp4) first.",
+                ) from error
             yielded = True
             yield Frame(number, time, image)
     finally:
         reader.close()
     if not any_frame:
-        raise GentgError("empty_video", "The video holds no frame that can be decoded.", file=path,
-                         hint="The file is damaged or incomplete: copy or export it again.")
+        raise GentgError(
+            "empty_video",
+            "The video holds no frame that can be decoded.",
+            file=path,
+            hint="The file is damaged or incomplete: copy or export it again.",
+        )
     if not yielded:
-        raise GentgError("bad_request", "The chosen range holds no frame of the clip.", file=path,
-                         hint="Check the start and end: they are seconds from the clip's first frame.")
+        raise GentgError(
+            "bad_request",
+            "The chosen range holds no frame of the clip.",
+            file=path,
+            hint="Check the start and end: they are seconds from the clip's first frame.",
+        )
 
 
 class _Upright:
@@ -117,8 +132,10 @@ def _video_frames(
         expected = stream.frames
         raw = _decoded(container, stream, warn)
         upright = _Upright(stream)
-        counted = ((None if f.pts is None else float(f.pts * f.time_base), (i, f, upright(f)))
-                   for i, f in enumerate(raw))
+        counted = (
+            (None if f.pts is None else float(f.pts * f.time_base), (i, f, upright(f)))
+            for i, f in enumerate(raw)
+        )
         origin: float | None = None
         last = -1
         try:
@@ -133,7 +150,10 @@ def _video_frames(
 
 
 def _from_the_middle(
-    container: av.container.InputContainer, stream: av.VideoStream, start: float, index: PacketIndex,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    start: float,
+    index: PacketIndex,
     warn: Callable[[str], None],
 ) -> Iterator[tuple[float, _Picture]]:
     """Frames from shortly before `start`, numbered by their timestamps' rank in the whole stream."""
@@ -189,7 +209,9 @@ def _decoded(
         warn(f"The video is damaged: {damaged} pieces could not be decoded; the rest was used.")
 
 
-def _sequence_frames(sequence: ImageSequence, warn: Callable[[str], None]) -> Iterator[tuple[float, _Picture]]:
+def _sequence_frames(
+    sequence: ImageSequence, warn: Callable[[str], None]
+) -> Iterator[tuple[float, _Picture]]:
     broken: list[str] = []
     for number, file in zip(sequence.numbers, sequence.files):
         try:

@@ -74,4 +74,6 @@ def scan(path: str | os.PathLike, limit: int | None = None) -> PacketIndex:
         if limit is not None and len(pts) >= limit:  # the last few may miss neighbours that come later
             values = values[: max(0, len(values) - 16)]
         countable = countable and len(values) > 0 and bool(np.all(np.diff(values) > 0))
-        return PacketIndex(values, np.array(keyframes, dtype=np.int64), float(stream.time_base or 0), countable)
+        return PacketIndex(
+            values, np.array(keyframes, dtype=np.int64), float(stream.time_base or 0), countable
+        )

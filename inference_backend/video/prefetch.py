@@ -27,8 +27,12 @@ class prefetch(Iterator[Item]):
         self._stop = threading.Event()
         self._done = False
         # The thread must not refer to self, or an abandoned iterator would never be collected.
-        self._thread = threading.Thread(target=_fill, args=(iter(iterable), self._queue, self._stop, self._END),
-                                        name="gentg-prefetch", daemon=True)
+        self._thread = threading.Thread(
+            target=_fill,
+            args=(iter(iterable), self._queue, self._stop, self._END),
+            name="gentg-prefetch",
+            daemon=True,
+        )
         self._thread.start()
 
     def __iter__(self) -> prefetch[Item]:

@@ -18,7 +18,11 @@ from .sequence import ImageSequence
 from .source import Orientation, open_video, video_stream
 
 # Tags that hold the focal length as 35 mm equivalent. Apple writes it per file or per track.
-_FOCAL_TAGS = ("com.apple.quicktime.camera.focal_length.35mm_equivalent", "focallengthin35mmformat", "focal_length_35mm")
+_FOCAL_TAGS = (
+    "com.apple.quicktime.camera.focal_length.35mm_equivalent",
+    "focallengthin35mmformat",
+    "focal_length_35mm",
+)
 _FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)
 
 
@@ -81,8 +85,13 @@ def probe(source: str | os.PathLike | ImageSequence) -> VideoInfo:
     if not rate and len(index.times) > 1:
         rate = (len(index.times) - 1) / index.times[-1]
     fps = float(rate or 30.0)
-    return VideoInfo(fps=fps, duration=duration or max(count, 1) / fps, frame_count=max(int(count), 1),
-                     is_vfr=index.is_vfr, **info)
+    return VideoInfo(
+        fps=fps,
+        duration=duration or max(count, 1) / fps,
+        frame_count=max(int(count), 1),
+        is_vfr=index.is_vfr,
+        **info,
+    )
 
 
 def content_key(path: str | os.PathLike) -> str:
@@ -119,8 +128,12 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream,
                 continue  # a damaged packet: a later one may decode
     except (av.FFmpegError, OSError):
         pass
-    raise GentgError("empty_video", "The video holds no frame that can be decoded.", file=path,
-                     hint="The file is damaged or incomplete: copy or export it again.")
+    raise GentgError(
+        "empty_video",
+        "The video holds no frame that can be decoded.",
+        file=path,
+        hint="The file is damaged or incomplete: copy or export it again.",
+    )
 
 
 def _duration(container: av.container.InputContainer, stream: av.VideoStream) -> float:
@@ -145,8 +158,15 @@ def _probe_sequence(sequence: ImageSequence) -> VideoInfo:
         frame = _first_frame(container, stream, sequence.files[0])
         orientation = Orientation.of(frame, stream)
         return VideoInfo(
-            path=sequence.files[0], codec=stream.codec_context.name, pixel_format=frame.format.name,
-            size=orientation.size((frame.width, frame.height)), rotation=90 * orientation.turns,
-            fps=sequence.fps, duration=(sequence.numbers[-1] + 1) / sequence.fps, frame_count=len(sequence.files),
-            has_audio=False, is_vfr=False, focal_35mm=None,
+            path=sequence.files[0],
+            codec=stream.codec_context.name,
+            pixel_format=frame.format.name,
+            size=orientation.size((frame.width, frame.height)),
+            rotation=90 * orientation.turns,
+            fps=sequence.fps,
+            duration=(sequence.numbers[-1] + 1) / sequence.fps,
+            frame_count=len(sequence.files),
+            has_audio=False,
+            is_vfr=False,
+            focal_35mm=None,
         )

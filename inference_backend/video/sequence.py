@@ -9,7 +9,9 @@ from pathlib import Path
 
 from gentg_blender.core.contract import GentgError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".dpx", ".jp2"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".tga", ".dpx", ".jp2"}
+)
 _NUMBER = re.compile(r"(\d+)(?=\D*$)")
 
 
@@ -25,12 +27,17 @@ class ImageSequence:
         if not self.files:
             raise GentgError("empty_video", "The image sequence holds no picture.")
         if not 0.0 < self.fps <= 1000.0:
-            raise GentgError("bad_request", f"An image sequence needs a frame rate above 0, not {self.fps!r}.",
-                             file=self.files[0])
+            raise GentgError(
+                "bad_request",
+                f"An image sequence needs a frame rate above 0, not {self.fps!r}.",
+                file=self.files[0],
+            )
         object.__setattr__(self, "files", tuple(Path(f) for f in self.files))
         if not self.numbers:
             object.__setattr__(self, "numbers", tuple(range(len(self.files))))
-        if len(self.numbers) != len(self.files) or any(b <= a for a, b in zip(self.numbers, self.numbers[1:])):
+        if len(self.numbers) != len(self.files) or any(
+            b <= a for a, b in zip(self.numbers, self.numbers[1:])
+        ):
             raise ValueError("numbers must increase and match the files")
 
     @classmethod
@@ -47,13 +54,17 @@ class ImageSequence:
         for file in folder.iterdir():
             digits = _NUMBER.search(file.stem)
             if file.suffix.lower() in IMAGE_SUFFIXES and digits and file.is_file():
-                key = (file.stem[: digits.start()], file.stem[digits.end():] + file.suffix)
+                key = (file.stem[: digits.start()], file.stem[digits.end() :] + file.suffix)
                 groups.setdefault(key, {})[int(digits[1])] = file
         if where.is_dir():
             if len(groups) > 1:
                 names = ", ".join(sorted(f"{a}#{b}" for a, b in groups)[:4])
-                raise GentgError("not_a_video", f"The folder holds several image sequences: {names}.", file=where,
-                                 hint="Name one of them, for example with a pattern such as shot_####.png.")
+                raise GentgError(
+                    "not_a_video",
+                    f"The folder holds several image sequences: {names}.",
+                    file=where,
+                    hint="Name one of them, for example with a pattern such as shot_####.png.",
+                )
             found = next(iter(groups.values()), {})
         else:
             stem = re.sub(r"%0?\d*d", "#", where.name)
@@ -62,12 +73,20 @@ class ImageSequence:
             else:
                 digits = _NUMBER.search(where.stem)
                 if not digits:
-                    raise GentgError("not_a_video", "The picture's name holds no number.", file=where,
-                                     hint="Image sequences are named like shot_0001.png.")
-                key = (where.stem[: digits.start()], where.stem[digits.end():] + where.suffix)
+                    raise GentgError(
+                        "not_a_video",
+                        "The picture's name holds no number.",
+                        file=where,
+                        hint="Image sequences are named like shot_0001.png.",
+                    )
+                key = (where.stem[: digits.start()], where.stem[digits.end() :] + where.suffix)
             found = groups.get(key, {})
         if not found:
-            raise GentgError("empty_video", "No numbered pictures were found.", file=where,
-                             hint="Image sequences are named like shot_0001.png, shot_0002.png ...")
+            raise GentgError(
+                "empty_video",
+                "No numbered pictures were found.",
+                file=where,
+                hint="Image sequences are named like shot_0001.png, shot_0002.png ...",
+            )
         order = sorted(found)
         return cls(tuple(found[n] for n in order), fps, tuple(n - order[0] for n in order))

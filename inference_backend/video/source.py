@@ -16,7 +16,9 @@ from gentg_blender.core.contract import GentgError
 
 # FFmpeg also "plays" text, playlists and lists of other files: none of them is a clip, and
 # playlists would make it open files and addresses that the user never chose.
-_REFUSED_FORMATS = frozenset({"tty", "hls", "dash", "concat", "ffmetadata", "sdp", "rtsp", "webm_dash_manifest", "imf"})
+_REFUSED_FORMATS = frozenset(
+    {"tty", "hls", "dash", "concat", "ffmetadata", "sdp", "rtsp", "webm_dash_manifest", "imf"}
+)
 _HINT = "Choose a video file (mp4, mov, mkv, webm, avi ...), or convert this one with Blender or FFmpeg."
 
 
@@ -28,31 +30,54 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
     """
     path = Path(path)
     if path.is_dir():
-        raise GentgError("not_a_video", "This is a folder, not a video.", file=path,
-                         hint="Choose a video file, or the pictures of an image sequence with their frame rate.")
+        raise GentgError(
+            "not_a_video",
+            "This is a folder, not a video.",
+            file=path,
+            hint="Choose a video file, or the pictures of an image sequence with their frame rate.",
+        )
     if not path.is_file():
-        raise GentgError("no_such_file", "The video does not exist.", file=path,
-                         hint="Check the path; if the clip was moved, select it again.")
+        raise GentgError(
+            "no_such_file",
+            "The video does not exist.",
+            file=path,
+            hint="Check the path; if the clip was moved, select it again.",
+        )
     try:
         if path.stat().st_size == 0:
-            raise GentgError("empty_video", "The video is empty (zero bytes).", file=path,
-                             hint="The copy or the recording was interrupted: copy the file again.")
+            raise GentgError(
+                "empty_video",
+                "The video is empty (zero bytes).",
+                file=path,
+                hint="The copy or the recording was interrupted: copy the file again.",
+            )
         with open(path, "rb") as stream:
             head = stream.read(64)
     except OSError as error:
-        raise GentgError("no_such_file", f"The video cannot be read: {error.strerror}", file=path,
-                         hint="Check the file's permissions.") from error
+        raise GentgError(
+            "no_such_file",
+            f"The video cannot be read: {error.strerror}",
+            file=path,
+            hint="Check the file's permissions.",
+        ) from error
     try:
         # "file:" keeps names such as "a:b.mp4" from being taken for an address.
-        container = av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file"},
-                            metadata_errors="replace")
+        container = av.open(
+            f"file:{path.absolute()}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+        )
     except (av.FFmpegError, ValueError, OSError) as error:
         if getattr(error, "errno", None) in (errno.EACCES, errno.EPERM):
-            raise GentgError("no_such_file", "The video cannot be read: permission denied.", file=path) from error
+            raise GentgError(
+                "no_such_file", "The video cannot be read: permission denied.", file=path
+            ) from error
         if head[4:8] in (b"ftyp", b"mdat", b"wide", b"free", b"moov"):
-            raise GentgError("not_a_video", "The video is damaged: its index is missing.", file=path,
-                             hint="The recording or the copy ended too early. Copy it again, or repair it with a "
-                                  "tool such as untrunc.") from error
+            raise GentgError(
+                "not_a_video",
+                "The video is damaged: its index is missing.",
+                file=path,
+                hint="The recording or the copy ended too early. Copy it again, or repair it with a "
+                "tool such as untrunc.",
+            ) from error
         raise GentgError("not_a_video", "This file is not a video.", file=path, hint=_HINT) from error
     try:
         if _REFUSED_FORMATS & set(container.format.name.split(",")):
@@ -142,6 +167,7 @@ class RgbConverter:
         """(H, W, 3) uint8 of `size` = (width, height), not yet turned upright."""
         if size != (frame.width, frame.height):
             is_yuv = frame.format.name.startswith(("yuv", "nv1", "nv2", "p0", "p2"))
-            frame = self._scaler.reformat(frame, *size, interpolation="AREA", threads=1,
-                                          format="yuv420p" if is_yuv else "rgb24")
+            frame = self._scaler.reformat(
+                frame, *size, interpolation="AREA", threads=1, format="yuv420p" if is_yuv else "rgb24"
+            )
         return self._converter.reformat(frame, format="rgb24", threads=1).to_ndarray()

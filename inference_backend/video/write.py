@@ -34,7 +34,9 @@ class VideoWriter:
         temporary = self._atomic.__enter__()
         try:
             self._container = av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"})
-            stream = self._container.add_stream("libx264", rate=30, options={"crf": str(self._crf), "preset": "veryfast"})
+            stream = self._container.add_stream(
+                "libx264", rate=30, options={"crf": str(self._crf), "preset": "veryfast"}
+            )
             stream.width, stream.height = self.size
             stream.pix_fmt = "yuv420p"
             stream.codec_context.time_base = Fraction(1, _CLOCK)
@@ -49,9 +51,16 @@ class VideoWriter:
         if self._container is None:
             raise RuntimeError("the writer is used outside its with block")
         width, height = self.size
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[0] - height not in (0, 1) \
-                or image.shape[1] - width not in (0, 1) or image.shape[2] != 3:
-            raise ValueError(f"a picture of {image.shape} {image.dtype} does not fit a video of {width}x{height}")
+        if (
+            image.dtype != np.uint8
+            or image.ndim != 3
+            or image.shape[0] - height not in (0, 1)
+            or image.shape[1] - width not in (0, 1)
+            or image.shape[2] != 3
+        ):
+            raise ValueError(
+                f"a picture of {image.shape} {image.dtype} does not fit a video of {width}x{height}"
+            )
         ticks = round(time * _CLOCK)
         if ticks <= self._ticks:
             raise ValueError(f"the time {time} does not come after the frame before")
@@ -78,12 +87,16 @@ class VideoWriter:
             try:
                 if error is None:
                     if self._ticks < 0:
-                        raise GentgError("internal", "A video without a frame was to be written.", file=self.path)
+                        raise GentgError(
+                            "internal", "A video without a frame was to be written.", file=self.path
+                        )
                     self._mux(None)
                 container.close()
             except BaseException as caught:
                 container.close()
-                failure = failure or (_readable(caught, self.path) if isinstance(caught, av.FFmpegError) else caught)
+                failure = failure or (
+                    _readable(caught, self.path) if isinstance(caught, av.FFmpegError) else caught
+                )
             self._container = None
         self._atomic.__exit__(None if failure is None else type(failure), failure, trace)
         if failure is not None and error is None:

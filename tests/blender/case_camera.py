@@ -31,7 +31,9 @@ def projection_error(c, r) -> float:
         want = x @ c.K.T
         want = want[:, :2] / want[:, 2:]
         for b, name in enumerate(BONES):
-            u, v, depth = world_to_camera_view(scene, r.camera, r.armature.matrix_world @ r.armature.pose.bones[name].head)
+            u, v, depth = world_to_camera_view(
+                scene, r.camera, r.armature.matrix_world @ r.armature.pose.bones[name].head
+            )
             assert depth > 0
             # the clip is letterboxed in the frame, centred, as a background of the method FIT is
             if frame_aspect > clip_aspect:
@@ -93,7 +95,9 @@ def test_scene_camera_is_only_set_where_there_is_none():
     mine = bpy.data.objects.new("mine", bpy.data.cameras.new("mine"))
     scene.collection.objects.link(mine)
     scene.camera = mine
-    assert import_capture(bpy.context, c, ImportSettings(name="a")).camera is not None and scene.camera == mine
+    assert (
+        import_capture(bpy.context, c, ImportSettings(name="a")).camera is not None and scene.camera == mine
+    )
     r = import_capture(bpy.context, c, ImportSettings(name="b", camera=False))
     assert r.camera is None
 
@@ -143,7 +147,9 @@ def shown_frames(camera, frames) -> list[int]:
     out = []
     for frame in frames:
         bpy.context.scene.frame_set(int(frame))
-        user = camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.background_images[0].image_user
+        user = (
+            camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).data.background_images[0].image_user
+        )
         number = min(max(frame - user.frame_start + 1, 0), user.frame_duration) + user.frame_offset
         out.append(number - 1)
     return out

@@ -38,7 +38,9 @@ def round_trip(tmp, fps: float, importer: str) -> dict[str, float]:
     assert {b.name for b in ob.data.bones} == set(BONES)
     for i, name in enumerate(BONES):
         parent = ob.data.bones[name].parent
-        assert (parent.name if parent else None) == (BONES[c.bone_parents[i]] if c.bone_parents[i] >= 0 else None)
+        assert (parent.name if parent else None) == (
+            BONES[c.bone_parents[i]] if c.bone_parents[i] >= 0 else None
+        )
     first, last = ob.animation_data.action.frame_range
     want = truth(c)
     worst = 0.0
@@ -48,7 +50,9 @@ def round_trip(tmp, fps: float, importer: str) -> dict[str, float]:
         heads = posed(ob, first + i * stretch)[:, 0]
         worst = max(worst, np.abs(heads - want[i, :, 0]).max())
     crown = (ob.matrix_world @ ob.data.bones["head"].tail_local).z
-    world = ob.matrix_world.to_3x3() @ (ob.data.bones["toe.L"].tail_local - ob.data.bones["foot.L"].head_local)
+    world = ob.matrix_world.to_3x3() @ (
+        ob.data.bones["toe.L"].tail_local - ob.data.bones["foot.L"].head_local
+    )
     left = (ob.matrix_world @ ob.data.bones["hand.L"].head_local).x
     assert world.y < -0.1 and abs(world.x) < 0.01, "the feet point to -Y"
     assert left > 0.5, "left is +X"
@@ -64,8 +68,10 @@ def test_fbx_round_trip(tmp):
             folder = tmp / f"{importer}{fps}"
             folder.mkdir()
             got = round_trip(folder, fps, importer)
-            print(f"FBX, {importer} importer, {fps} fps: {got['frames']:.2f} frames of 59, joints off by at most "
-                  f"{got['joints'] * 1000:.4f} mm, height {got['height']:.4f} m of {HEIGHT}")
+            print(
+                f"FBX, {importer} importer, {fps} fps: {got['frames']:.2f} frames of 59, joints off by at most "
+                f"{got['joints'] * 1000:.4f} mm, height {got['height']:.4f} m of {HEIGHT}"
+            )
             assert abs(got["frames"] - 59) <= 1, got
             assert got["joints"] < 1e-3, got
             assert abs(got["height"] - HEIGHT) < 0.01 * HEIGHT, got

@@ -28,7 +28,9 @@ def raises(code: str, call, *args, **kwargs) -> GentgError:
 def posed(ob, frame: float) -> np.ndarray:
     """(B, 2, 3) world heads and tails at a scene frame."""
     bpy.context.scene.frame_set(int(np.floor(frame)), subframe=float(frame % 1.0))
-    return np.array([[ob.matrix_world @ ob.pose.bones[n].head, ob.matrix_world @ ob.pose.bones[n].tail] for n in BONES])
+    return np.array(
+        [[ob.matrix_world @ ob.pose.bones[n].head, ob.matrix_world @ ob.pose.bones[n].tail] for n in BONES]
+    )
 
 
 def truth(c, before: bool = False) -> np.ndarray:
@@ -93,7 +95,9 @@ def test_scene_rate_differs_and_is_left_alone():
         i = (frame - 101) / rate * 60
         low, w = int(i), i % 1
         # between samples 1/60 s apart a straight line errs by well under a millimetre
-        np.testing.assert_allclose(posed(r.armature, frame), (1 - w) * want[low] + w * want[low + 1], atol=1e-3)
+        np.testing.assert_allclose(
+            posed(r.armature, frame), (1 - w) * want[low] + w * want[low + 1], atol=1e-3
+        )
     frames = {k.co[0] for k in curves_of(r.action)[0].keyframe_points}
     assert frames == set(range(101, 150)), frames  # 1.983 s end nearest to 149
 
@@ -186,10 +190,15 @@ def test_bone_colours_follow_the_confidence():
             sure = ob["confidence_" + part]
             want = [d + sure * (s - d) for s, d in zip(colors.SURE, colors.DOUBTFUL)]
             np.testing.assert_allclose(posed_bones[bone].color.custom.normal, want, atol=3 / 255)
-    assert posed_bones["forearm.L"].color.custom.normal[0] > posed_bones["shin.R"].color.custom.normal[0] + 0.1
+    assert (
+        posed_bones["forearm.L"].color.custom.normal[0] > posed_bones["shin.R"].color.custom.normal[0] + 0.1
+    )
     colors.show_confidence(ob, False)
     assert not colors.shows_confidence(ob) and not ob.animation_data.drivers
-    assert ob.pose.bones["hand.L"].color.palette == "DEFAULT" and ob.data.bones["hand.L"].color.palette == "THEME04"
+    assert (
+        ob.pose.bones["hand.L"].color.palette == "DEFAULT"
+        and ob.data.bones["hand.L"].color.palette == "THEME04"
+    )
 
 
 def test_quaternions_never_flip():
@@ -247,7 +256,9 @@ def test_running_again_replaces_and_keeps_what_people_made():
     assert second.armature.location.x == 2.0 and empty.name in second.collection.objects
     twice = snapshot()
     twice["objects"].remove("mine")
-    assert {k: v for k, v in once.items() if k != "camera"} == {k: v for k, v in twice.items() if k != "camera"}
+    assert {k: v for k, v in once.items() if k != "camera"} == {
+        k: v for k, v in twice.items() if k != "camera"
+    }
 
 
 def test_running_again_can_add():
@@ -265,12 +276,22 @@ def test_a_failure_leaves_nothing_behind(tmp):
     before = snapshot()
     everything = dict(set_rate=True, set_resolution=True, set_range=True)
     c.fps = np.array(50.0)
-    raises("no_such_file", import_capture, bpy.context, c,
-           ImportSettings(name="walk", video=tmp / "gone.mp4", **everything))
+    raises(
+        "no_such_file",
+        import_capture,
+        bpy.context,
+        c,
+        ImportSettings(name="walk", video=tmp / "gone.mp4", **everything),
+    )
     assert snapshot() == before
     (tmp / "text.mp4").write_text("no video")
-    raises("not_a_video", import_capture, bpy.context, c,
-           ImportSettings(name="walk", video=tmp / "text.mp4", **everything))
+    raises(
+        "not_a_video",
+        import_capture,
+        bpy.context,
+        c,
+        ImportSettings(name="walk", video=tmp / "text.mp4", **everything),
+    )
     assert snapshot() == before
     c.seen[:] = False
     raises("no_person", import_capture, bpy.context, c, ImportSettings(name="walk", **everything))
@@ -305,8 +326,10 @@ def test_ten_minutes_in_three_seconds():
     start, wall = time.process_time(), time.perf_counter()
     r = import_capture(bpy.context, c, ImportSettings(set_rate=True))
     seconds, wall = time.process_time() - start, time.perf_counter() - wall
-    print(f"10 min at 30 fps: {seconds:.2f} s of CPU time, {wall:.2f} s by the clock for {sum(len(q.keyframe_points) for q in curves_of(r.action))} keys "
-          f"and as many in the uncorrected action")
+    print(
+        f"10 min at 30 fps: {seconds:.2f} s of CPU time, {wall:.2f} s by the clock for {sum(len(q.keyframe_points) for q in curves_of(r.action))} keys "
+        f"and as many in the uncorrected action"
+    )
     np.testing.assert_allclose(posed(r.armature, 17000), truth(c)[16999], atol=1e-4)
     first = curves_of(r.action)[10].keyframe_points[5]
     assert (first.interpolation, first.handle_left_type) == ("LINEAR", "AUTO_CLAMPED")

@@ -38,7 +38,10 @@ def linked_scene(tmp: Path) -> bpy.types.Scene:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
     bpy.context.scene.render.fps = 60
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp / "film" / "main.blend"))
-    with bpy.data.libraries.load(str(tmp / "library" / "shots.blend"), link=True, relative=True) as (_, wanted):
+    with bpy.data.libraries.load(str(tmp / "library" / "shots.blend"), link=True, relative=True) as (
+        _,
+        wanted,
+    ):
         wanted.scenes = ["shots"]
     scene = wanted.scenes[0]
     assert scene.library is not None
@@ -93,7 +96,9 @@ def test_a_proxy_is_never_estimated(tmp):
     strip.proxy.use_proxy_custom_directory = True
     strip.proxy.directory = str(tmp / "proxies")
     assert strips.clip_strip(bpy.context.scene, strip).clip == plain.clip == CLIP
-    np.testing.assert_array_equal(strips.clip_strip(bpy.context.scene, strip).span.time_map.times, plain.span.time_map.times)
+    np.testing.assert_array_equal(
+        strips.clip_strip(bpy.context.scene, strip).span.time_map.times, plain.span.time_map.times
+    )
     strip.proxy.use_proxy_custom_file = True
     strip.proxy.filepath = str(tmp / "small.mp4")
     assert strips.clip_strip(bpy.context.scene, strip).clip == CLIP
@@ -138,7 +143,9 @@ def test_a_movie_in_a_scene_of_another_rate_shows_what_we_say(tmp):
         strip = top.new_movie("other", str(clip), 1, 1)
         bpy.context.view_layer.update()
         found = strips.clip_strip(scene, strip)
-        assert any("frames a second" in w for w in found.warnings) == (strips.read_timing(scene, strip).playback_factor == 1.0)
+        assert any("frames a second" in w for w in found.warnings) == (
+            strips.read_timing(scene, strip).playback_factor == 1.0
+        )
         ours = np.asarray(found.span.time_map.to_time(np.array(frames))) * 30.0
         theirs = np.interp(shown_pictures(scene, frames, tmp), known, np.arange(40))
         assert np.abs(ours - theirs).max() <= 1.0, (rate, ours, theirs)
@@ -162,7 +169,9 @@ def test_the_sequencers_scene_runs_at_another_rate_than_the_armatures(tmp):
         left, right = strips.shown_frames(strip)
         assert abs((last - first) / 24 - (right - left) / 60) < 1.5 / 24
         assert any("60" in line and "24" in line for line in session.notices[0].lines)
-        assert edit.render.fps == 60 and bpy.context.scene.render.fps == 24 and not edit.collection.all_objects
+        assert (
+            edit.render.fps == 60 and bpy.context.scene.render.fps == 24 and not edit.collection.all_objects
+        )
 
 
 def test_an_image_sequence_is_shown_behind_the_camera(tmp):
@@ -173,11 +182,21 @@ def test_an_image_sequence_is_shown_behind_the_camera(tmp):
     scene = bpy.context.scene
     scene.render.fps, scene.render.fps_base = 30, 1.0
     c = walking(2.0, image_size=(128, 72))
-    r = import_capture(bpy.context, c, ImportSettings(name="a", video=folder / "shot_0020.png", sequence=True, start_frame=11))
-    assert shown_numbers(r.camera, range(11, 71)) == list(range(7, 67)), "the clip begins with the lowest number on disk"
+    r = import_capture(
+        bpy.context,
+        c,
+        ImportSettings(name="a", video=folder / "shot_0020.png", sequence=True, start_frame=11),
+    )
+    assert shown_numbers(r.camera, range(11, 71)) == list(range(7, 67)), (
+        "the clip begins with the lowest number on disk"
+    )
     scene.render.fps = 24
-    r = import_capture(bpy.context, c, ImportSettings(name="b", video=folder / "shot_0020.png", sequence=True))
-    assert shown_numbers(r.camera, range(1, 48)) == [7 + int(np.floor((f - 1) / 24 * 30 + 0.5)) for f in range(1, 48)]
+    r = import_capture(
+        bpy.context, c, ImportSettings(name="b", video=folder / "shot_0020.png", sequence=True)
+    )
+    assert shown_numbers(r.camera, range(1, 48)) == [
+        7 + int(np.floor((f - 1) / 24 * 30 + 0.5)) for f in range(1, 48)
+    ]
     assert len(bpy.data.images) == 1, "the same pictures are loaded once"
 
 

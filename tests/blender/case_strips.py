@@ -65,7 +65,10 @@ def test_plain_strip_with_offset_and_soft_trim(tmp):
     _, strip = image_strip(tmp)
     bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 30, 1.001
     check(strip, 1e-3)
-    for new, old, value in (("left_handle_offset", "frame_offset_start", 20), ("right_handle_offset", "frame_offset_end", 15)):
+    for new, old, value in (
+        ("left_handle_offset", "frame_offset_start", 20),
+        ("right_handle_offset", "frame_offset_end", 15),
+    ):
         setattr(strip, new if hasattr(strip, new) else old, value)
     check(strip, 1e-3)
     found = strips.clip_strip(bpy.context.scene, strip)
@@ -75,7 +78,10 @@ def test_plain_strip_with_offset_and_soft_trim(tmp):
 
 def test_held_frames_beyond_the_clip_get_no_keys(tmp):
     _, strip = image_strip(tmp)
-    for new, old, value in (("left_handle_offset", "frame_offset_start", -20), ("right_handle_offset", "frame_offset_end", -15)):
+    for new, old, value in (
+        ("left_handle_offset", "frame_offset_start", -20),
+        ("right_handle_offset", "frame_offset_end", -15),
+    ):
         setattr(strip, new if hasattr(strip, new) else old, value)
     found = strips.clip_strip(bpy.context.scene, strip)
     assert (found.span.time_map.first, found.span.time_map.last) == (10, 109)

@@ -15,7 +15,9 @@ from gentg_blender.core.contract import save_capture
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "samples" / "beam_walk.mp4"
-PYTHON = os.environ.get("GENTG_TEST_PYTHON") or (sys.executable if sys.version_info[:2] == (3, 11) else str(ROOT / ".venv/bin/python"))
+PYTHON = os.environ.get("GENTG_TEST_PYTHON") or (
+    sys.executable if sys.version_info[:2] == (3, 11) else str(ROOT / ".venv/bin/python")
+)
 
 
 class fake_backend:
@@ -51,7 +53,9 @@ class fake_backend:
 def add_strip(name: str, start: int, channel: int = 1):
     scene = bpy.context.scene
     editor = scene.sequence_editor_create()
-    strip = (editor.strips if hasattr(editor, "strips") else editor.sequences).new_movie(name, str(CLIP), channel, start)
+    strip = (editor.strips if hasattr(editor, "strips") else editor.sequences).new_movie(
+        name, str(CLIP), channel, start
+    )
     editor.active_strip, strip.select = strip, True
     return strip
 
@@ -74,7 +78,9 @@ def test_a_strip_becomes_keys_on_its_frames(tmp):
         add_strip("walk", 101)
         assert bpy.ops.gentg.estimate_pose() == {"FINISHED"}
         (ob,) = armatures()
-        assert ob.animation_data.action.frame_range[0] == 101 and ob.animation_data.action.frame_range[1] <= 201
+        assert (
+            ob.animation_data.action.frame_range[0] == 101 and ob.animation_data.action.frame_range[1] <= 201
+        )
         assert session.ticks.longest_cpu < 0.05, session.ticks
         assert session.notices[0].title.startswith("walk: animated")
         assert session.findings["walk"]
@@ -121,7 +127,9 @@ def test_a_crash_leaves_the_scene_and_the_next_run_works(tmp):
     with fake_backend(tmp, "frames=2,crash") as session:
         before = len(bpy.data.objects), len(bpy.data.actions)
         assert "fake has crashed as told" in fails(bpy.ops.gentg.estimate_pose, filepath=str(CLIP))
-        assert (len(bpy.data.objects), len(bpy.data.actions)) == before and Path(session.notices[0].file).is_file()
+        assert (len(bpy.data.objects), len(bpy.data.actions)) == before and Path(
+            session.notices[0].file
+        ).is_file()
         os.environ["GENTG_FAKE"] = f"frames=2,capture={tmp / 'walk.npz'}"
         bpy.ops.gentg.estimate_pose(filepath=str(CLIP))
         assert len(armatures()) == 1
@@ -132,9 +140,20 @@ def test_settings_reach_the_backend(tmp):
         from gentg_blender.ui.properties import estimate_settings
 
         s = bpy.context.scene.gentg
-        s.use_height, s.height, s.quality, s.correction, s.camera, s.fov = True, 1.82, "BEST", 0.5, "TYPED", 1.0
+        s.use_height, s.height, s.quality, s.correction, s.camera, s.fov = (
+            True,
+            1.82,
+            "BEST",
+            0.5,
+            "TYPED",
+            1.0,
+        )
         values = estimate_settings(bpy.context)
-        assert abs(values["height"] - 1.82) < 1e-6 and values["quality"] == "best" and abs(values["fov"] - 1.0) < 1e-6
+        assert (
+            abs(values["height"] - 1.82) < 1e-6
+            and values["quality"] == "best"
+            and abs(values["fov"] - 1.0) < 1e-6
+        )
         bpy.ops.object.camera_add()
         bpy.context.scene.camera = camera = bpy.context.object
         camera.data.sensor_fit, camera.data.sensor_width, camera.data.lens = "HORIZONTAL", 36.0, 18.0
@@ -169,7 +188,9 @@ def test_retarget_and_export(tmp):
         assert {r.name: r.bones for r in retarget.map.rows} == rows
         assert bpy.ops.gentg.retarget() == {"FINISHED"}
         action = rig.animation_data.action
-        assert action is not None and tuple(action.frame_range) == tuple(source.animation_data.action.frame_range)
+        assert action is not None and tuple(action.frame_range) == tuple(
+            source.animation_data.action.frame_range
+        )
         assert bpy.ops.gentg.retarget(feet="AGAIN") == {"FINISHED"} and rig.animation_data.action != action
         assert bpy.ops.gentg.export(filepath=str(tmp / "out.fbx")) == {"FINISHED"}
         assert (tmp / "out.fbx").stat().st_size > 10_000
@@ -178,7 +199,9 @@ def test_retarget_and_export(tmp):
         (tmp / "many").mkdir()
         source.select_set(True)
         rig.select_set(True)
-        assert bpy.ops.gentg.export(filepath=str(tmp / "many" / "x"), preset="fbx_unreal", batch=True) == {"FINISHED"}
+        assert bpy.ops.gentg.export(filepath=str(tmp / "many" / "x"), preset="fbx_unreal", batch=True) == {
+            "FINISHED"
+        }
         assert len(list((tmp / "many").glob("*.fbx"))) == 2
 
 

@@ -33,8 +33,14 @@ class Environment:
 
 def run(command: list[str], *, timeout: float = 300.0, **env: str) -> subprocess.CompletedProcess:
     """Run to the end, output as text. Blender's user folders are left alone unless `env` moves them."""
-    return subprocess.run(command, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env}, text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout)
+    return subprocess.run(
+        command,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **env},
+        text=True,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=timeout,
+    )
 
 
 def environments() -> list[Environment]:
@@ -44,14 +50,20 @@ def environments() -> list[Environment]:
     if importlib.util.find_spec("bpy"):
         found.append(Environment("bpy", sys.executable, False))
     for complete in sorted(ROOT.glob(".venv-bpy-*/.complete")):
-        found.append(Environment(complete.parent.name.removeprefix(".venv-"), str(complete.parent / "bin" / "python"), False))
+        found.append(
+            Environment(
+                complete.parent.name.removeprefix(".venv-"), str(complete.parent / "bin" / "python"), False
+            )
+        )
     for i, python in enumerate(filter(None, os.environ.get("GENTG_BPY_PYTHONS", "").split(os.pathsep))):
         found.append(Environment(f"bpy{i + 2}", python, False))
     return found
 
 
 def _parametrise(found: list[Environment]):
-    missing = pytest.param(None, marks=pytest.mark.skip("no Blender: set GENTG_BLENDER or install bpy"), id="none")
+    missing = pytest.param(
+        None, marks=pytest.mark.skip("no Blender: set GENTG_BLENDER or install bpy"), id="none"
+    )
     return pytest.mark.parametrize("environment", [pytest.param(e, id=e.name) for e in found] or [missing])
 
 

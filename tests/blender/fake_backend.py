@@ -31,7 +31,11 @@ def main():
         send("progress", id=msg["id"], stage="detect", done=1, total=2, fraction=0.5, eta=1.0)
         if name.startswith("good"):
             shutil.copy(os.environ["GENTG_TEST_CAPTURE"], params["capture"])
-            send("result", id=msg["id"], result={"warnings": ["made up"], "outputs": {"capture": params["capture"]}})
+            send(
+                "result",
+                id=msg["id"],
+                result={"warnings": ["made up"], "outputs": {"capture": params["capture"]}},
+            )
         elif name.startswith("crash"):
             os._exit(7)
         elif name.startswith("slow"):

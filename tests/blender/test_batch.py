@@ -44,7 +44,9 @@ def last_json(text: str) -> dict:
 @every_environment
 def test_captures_to_files(environment, capture, tmp_path):
     out = tmp_path / "out"
-    done = run(environment.script(BATCH, "--capture", capture, "--fbx", out / "a.fbx", "--blend", out / "b.blend"))
+    done = run(
+        environment.script(BATCH, "--capture", capture, "--fbx", out / "a.fbx", "--blend", out / "b.blend")
+    )
     assert done.returncode == 0, done.stderr
     item = last_json(done.stdout)["items"][0]
     assert item["ok"] and item["outputs"] == {"fbx": str(out / "a.fbx"), "blend": str(out / "b.blend")}
@@ -58,7 +60,9 @@ def test_one_failure_does_not_stop_the_rest(environment, capture, tmp_path):
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(capture.read_bytes()[:5000])
     out = tmp_path / "out"
-    done = run(environment.script(BATCH, "--capture", damaged, tmp_path / "gone.npz", capture, "--fbx", "-o", out))
+    done = run(
+        environment.script(BATCH, "--capture", damaged, tmp_path / "gone.npz", capture, "--fbx", "-o", out)
+    )
     assert done.returncode == 1
     summary = last_json(done.stdout)
     assert [i["ok"] for i in summary["items"]] == [False, False, True]
@@ -75,21 +79,33 @@ def test_clips_go_through_the_backend(environment, backend, tmp_path):
     for name in ("crash.mp4", "good1.mp4", "good2.mov", "nobody.mp4", "notes.txt"):
         (clips / name).write_text("")
     out = tmp_path / "out"
-    done = run(environment.script(BATCH, clips, "--out", out, "--fbx", "--height", "1.8", "--fov", "60", "--no-foot-lock"))
+    done = run(
+        environment.script(
+            BATCH, clips, "--out", out, "--fbx", "--height", "1.8", "--fov", "60", "--no-foot-lock"
+        )
+    )
     assert done.returncode == 1, done.stderr
     items = {i["name"]: i for i in last_json(done.stdout)["items"]}
     assert set(items) == {"crash", "good1", "good2", "nobody"}
     assert items["good1"]["ok"] and items["good2"]["ok"] and "made up" in items["good1"]["warnings"]
-    assert any("No clip behind the camera" in w for w in items["good1"]["warnings"]), "an empty file is no video"
+    assert any("No clip behind the camera" in w for w in items["good1"]["warnings"]), (
+        "an empty file is no video"
+    )
     assert items["nobody"]["error"]["code"] == "no_person" and items["nobody"]["error"]["hint"] == "Film one."
     assert items["crash"]["error"]["code"] == "internal" and "status 7" in items["crash"]["error"]["message"]
     names = sorted(p.name for p in out.iterdir())
     assert names == ["gentg_logs", "gentg_summary.json", "good1.fbx", "good1.npz", "good2.fbx", "good2.npz"]
     requests = [json.loads(line) for line in backend.read_text().splitlines()]
     settings = requests[0]["settings"]
-    assert settings["height"] == 1.8 and abs(settings["fov"] - 1.0471976) < 1e-6 and settings["foot_lock"] is False
+    assert (
+        settings["height"] == 1.8
+        and abs(settings["fov"] - 1.0471976) < 1e-6
+        and settings["foot_lock"] is False
+    )
     by_clip = {Path(r["clip"]).stem: r["pid"] for r in requests}
-    assert by_clip["good1"] == by_clip["good2"] == by_clip["nobody"] != by_clip["crash"], "the backend stays warm"
+    assert by_clip["good1"] == by_clip["good2"] == by_clip["nobody"] != by_clip["crash"], (
+        "the backend stays warm"
+    )
     for pid in by_clip.values():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
@@ -131,7 +147,9 @@ def test_interruption_ends_the_backend(environment, backend, tmp_path):
         clip.write_text("")
     out = tmp_path / "out"
     command = environment.script(BATCH, *clips, "--out", out, "--fbx")
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 60
     while not (backend.exists() and "slow" in backend.read_text()) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -50,7 +50,18 @@ print("USED")
 @pytest.fixture(scope="module")
 def package(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("package")
-    done = run([blender_program(), "--command", "extension", "build", "--source-dir", str(ROOT), "--output-dir", str(folder)])
+    done = run(
+        [
+            blender_program(),
+            "--command",
+            "extension",
+            "build",
+            "--source-dir",
+            str(ROOT),
+            "--output-dir",
+            str(folder),
+        ]
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = folder.iterdir()
     return path
@@ -85,9 +96,15 @@ def test_fresh_profile_installs_uses_and_runs_the_command(package, tmp_path):
     assert done.returncode == 0 and "USED" in done.stdout, done.stdout + done.stderr
 
     out = tmp_path / "out"
-    done = run([blender, "--command", "gentg", "--capture", str(capture), "--fbx", "--blend", "--out", str(out)], **env)
+    done = run(
+        [blender, "--command", "gentg", "--capture", str(capture), "--fbx", "--blend", "--out", str(out)],
+        **env,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert json.loads((out / "gentg_summary.json").read_text())["done"] == 1
     assert sorted(p.name for p in out.iterdir()) == ["gentg_summary.json", "walk.blend", "walk.fbx"]
-    done = run([blender, "--command", "gentg", "--capture", str(tmp_path / "none.npz"), "--fbx", "--out", str(out)], **env)
+    done = run(
+        [blender, "--command", "gentg", "--capture", str(tmp_path / "none.npz"), "--fbx", "--out", str(out)],
+        **env,
+    )
     assert done.returncode == 1 and "none.npz" in done.stderr

@@ -17,4 +17,6 @@ def test_case(environment, case):
     said = done.stdout[-6000:] + done.stderr[-3000:]
     assert done.returncode == 0, said
     lines = done.stdout.splitlines()
-    assert any(line.startswith("PASS ") for line in lines) and not any(line.startswith("FAIL ") for line in lines), said
+    assert any(line.startswith("PASS ") for line in lines) and not any(
+        line.startswith("FAIL ") for line in lines
+    ), said

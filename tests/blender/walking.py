@@ -112,7 +112,14 @@ def walking(
     # every joint rides on the bone that its place belongs to
     joint = rest_joints()
     ride = {n: "head" for n in ("head", "head_top", "nose", "l_eye", "r_eye", "l_ear", "r_ear")}
-    ride |= {"pelvis": "hips", "spine": "hips", "chest": "spine", "neck": "chest", "l_hip": "hips", "r_hip": "hips"}
+    ride |= {
+        "pelvis": "hips",
+        "spine": "hips",
+        "chest": "spine",
+        "neck": "chest",
+        "l_hip": "hips",
+        "r_hip": "hips",
+    }
     for s, side in (("l_", ".L"), ("r_", ".R")):
         ride |= {s + "shoulder": "shoulder" + side, s + "elbow": "upper_arm" + side, s + "wrist": "forearm" + side,
                  s + "knee": "thigh" + side, s + "ankle": "shin" + side, s + "heel": "foot" + side,
@@ -138,7 +145,9 @@ def walking(
         seen[gap[0] : gap[1] + 1] = False
     sigma = np.full((count, len(JOINTS)), 0.03)
     sigma[:, JOINTS.index("l_wrist")] = 0.03 + 0.2 * (0.5 - 0.5 * np.cos(phase))
-    planted = np.stack([np.sin(phase) > 0.2, np.sin(phase) > 0, np.sin(phase) < -0.2, np.sin(phase) < 0], axis=-1)
+    planted = np.stack(
+        [np.sin(phase) > 0.2, np.sin(phase) > 0, np.sin(phase) < -0.2, np.sin(phase) < 0], axis=-1
+    )
     before = local.copy()
     wobble = 0.15 * np.sin(9.0 * phase)
     before[:, 6] = quat_multiply(before[:, 6], quat_from_axis_angle(np.broadcast_to(x, (count, 3)), wobble))

@@ -26,7 +26,13 @@ def refused(ran, out: Path, code: int, *says: str) -> None:
 
 
 def test_no_such_file(gentg, tmp_path):
-    refused(gentg("estimate", tmp_path / "none.mp4", "-o", tmp_path / "out"), tmp_path / "out", 3, "none.mp4", "does not exist")
+    refused(
+        gentg("estimate", tmp_path / "none.mp4", "-o", tmp_path / "out"),
+        tmp_path / "out",
+        3,
+        "none.mp4",
+        "does not exist",
+    )
 
 
 def test_text_named_mp4(gentg, tmp_path):
@@ -49,7 +55,9 @@ def test_truncated_before_its_index(gentg, tmp_path, make_person_clip, person_fr
 
 def test_video_without_people(gentg, tmp_path, make_person_clip):
     rng = np.random.default_rng(0)
-    noise = [np.repeat(np.repeat(rng.integers(0, 255, (20, 12, 3), np.uint8), 16, 0), 16, 1) for _ in range(12)]
+    noise = [
+        np.repeat(np.repeat(rng.integers(0, 255, (20, 12, 3), np.uint8), 16, 0), 16, 1) for _ in range(12)
+    ]
     clip = make_person_clip(tmp_path / "wall.mp4", noise)
     refused(gentg("estimate", clip, "-o", tmp_path / "out"), tmp_path / "out", 5, "wall.mp4", "No person")
 
@@ -122,12 +130,16 @@ def test_a_clip_is_never_overwritten(gentg, tmp_path, make_person_clip, person_f
 def test_two_clips_of_one_name(gentg, tmp_path, sample_clip):
     other = tmp_path / "beam_walk.mp4"
     shutil.copy(sample_clip, other)
-    refused(gentg("estimate", sample_clip, other, "-o", tmp_path / "out"), tmp_path / "out", 2, "both be written")
+    refused(
+        gentg("estimate", sample_clip, other, "-o", tmp_path / "out"), tmp_path / "out", 2, "both be written"
+    )
 
 
 def test_empty_folder(gentg, tmp_path):
     (tmp_path / "clips").mkdir()
-    refused(gentg("estimate", tmp_path / "clips", "-o", tmp_path / "out"), tmp_path / "out", 3, "holds no video")
+    refused(
+        gentg("estimate", tmp_path / "clips", "-o", tmp_path / "out"), tmp_path / "out", 3, "holds no video"
+    )
 
 
 def test_unknown_blender(gentg, tmp_path, sample_clip):

@@ -27,7 +27,9 @@ def test_this_installation_is_usable(gentg):
     ran = gentg("doctor", "--json")
     assert ran.code == 0, ran.out
     checks = report(ran)
-    assert {"Python", "packages", "device", "model tgt", "model gpc", "cache", "disk", "Blender"} <= set(checks)
+    assert {"Python", "packages", "device", "model tgt", "model gpc", "cache", "disk", "Blender"} <= set(
+        checks
+    )
     manifest = json.loads((ROOT / "inference_backend" / "weights" / "manifest.json").read_text())
     for kind in ("tgt", "gpc"):
         assert manifest[f"{kind}.safetensors"]["sha256"] in checks[f"model {kind}"]["detail"]
@@ -46,7 +48,9 @@ def test_damaged_model_is_found(gentg, copy):
 
 def test_missing_and_other_packages_are_named(gentg, copy):
     lock = copy / "requirements" / "backend.lock"
-    lock.write_text(lock.read_text().replace("tqdm==", "tqdm==0.").replace("scipy==", "not-a-package-of-ours=="))
+    lock.write_text(
+        lock.read_text().replace("tqdm==", "tqdm==0.").replace("scipy==", "not-a-package-of-ours==")
+    )
     ran = gentg("doctor", "--json", cwd=copy)
     assert ran.code == 1 and "not-a-package-of-ours" in report(ran)["packages"]["detail"]
     lock.write_text(lock.read_text().replace("not-a-package-of-ours==", "scipy=="))
@@ -59,7 +63,11 @@ def test_missing_and_other_packages_are_named(gentg, copy):
 def test_cache_that_cannot_be_written(gentg, tmp_path):
     (tmp_path / "file").write_text("")
     ran = gentg("doctor", "--json", cache=tmp_path / "file" / "cache")
-    assert ran.code == 1 and report(ran)["cache"]["status"] == "fail" and "GENTG_CACHE" in report(ran)["cache"]["fix"]
+    assert (
+        ran.code == 1
+        and report(ran)["cache"]["status"] == "fail"
+        and "GENTG_CACHE" in report(ran)["cache"]["fix"]
+    )
 
 
 def test_wrong_blender_is_told(gentg, tmp_path):

@@ -51,7 +51,9 @@ def test_sample_clip_gives_a_sound_capture(gentg, tmp_path, sample_clip):
 def test_height_scales_the_person(gentg, short_clip, tmp_path):
     tall, _ = estimate(gentg, short_clip, tmp_path / "a", "--height", 2.0)
     small, _ = estimate(gentg, short_clip, tmp_path / "b", "--height", 1.0)
-    ratio = np.linalg.norm(tall.rest_tail - tall.rest_head, axis=-1) / np.linalg.norm(small.rest_tail - small.rest_head, axis=-1)
+    ratio = np.linalg.norm(tall.rest_tail - tall.rest_head, axis=-1) / np.linalg.norm(
+        small.rest_tail - small.rest_head, axis=-1
+    )
     np.testing.assert_allclose(ratio, 2.0, rtol=0.15)  # the crown's allowance does not scale
     assert np.median(ratio) == pytest.approx(2.0, rel=0.05)
 
@@ -116,7 +118,9 @@ def test_rotated_phone_clip_is_upright(gentg, tmp_path, make_person_clip, person
 def test_variable_frame_rate_stays_in_sync(gentg, tmp_path, make_person_clip, person_frames):
     rng = np.random.default_rng(3)
     times = np.concatenate([[0.0], np.cumsum(rng.choice([1 / 60, 1 / 30, 1 / 12], 39))])
-    capture, _ = estimate(gentg, make_person_clip(tmp_path / "vfr.mp4", person_frames[:40], times), tmp_path / "out")
+    capture, _ = estimate(
+        gentg, make_person_clip(tmp_path / "vfr.mp4", person_frames[:40], times), tmp_path / "out"
+    )
     assert len(capture) == 40
     np.testing.assert_allclose(capture.timestamps, times, atol=1e-3)
 
@@ -167,6 +171,8 @@ def test_before_and_after_move_one_armature_in_one_world(gentg, sample_clip, tmp
     for rotation, root, xyz in (
         (capture.local_rotation, capture.root, capture.xyz), (capture.local_rotation_tgt, capture.root_tgt, capture.xyz_tgt),
     ):  # fmt: skip
-        posed = forward_kinematics(capture.rest_head, capture.rest_tail, capture.rest_rotation, capture.bone_parents, rotation, root)
+        posed = forward_kinematics(
+            capture.rest_head, capture.rest_tail, capture.rest_rotation, capture.bone_parents, rotation, root
+        )
         np.testing.assert_allclose(posed.head[:, bone], xyz[:, knee], atol=1e-3)
         np.testing.assert_allclose(posed.tail[:, bone], xyz[:, ankle], atol=1e-3)

@@ -70,7 +70,9 @@ def test_stopped_while_blender_works(tmp_path, make_person_clip, person_frames):
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130, err
     assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["c.npz"]  # whole, and nothing half-made beside it
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [
+        "c.npz"
+    ]  # whole, and nothing half-made beside it
 
 
 def test_bar_on_a_terminal(tmp_path, make_person_clip, person_frames):

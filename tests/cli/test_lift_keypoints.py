@@ -14,9 +14,25 @@ def walking_points():
     """A figure that strides in front of the camera: (40, 17, 3) h36m17 pixels in 1280x720."""
     t = np.arange(40) / 30
     names = LAYOUTS["h36m17"]
-    place = dict(pelvis=(0, 0), r_hip=(-18, 0), l_hip=(18, 0), spine=(0, -45), neck=(0, -100), nose=(0, -130),
-                 head_top=(0, -160), l_shoulder=(32, -98), r_shoulder=(-32, -98), l_elbow=(38, -45), r_elbow=(-38, -45),
-                 l_wrist=(40, 5), r_wrist=(-40, 5), l_knee=(18, 85), r_knee=(-18, 85), l_ankle=(18, 170), r_ankle=(-18, 170))
+    place = dict(
+        pelvis=(0, 0),
+        r_hip=(-18, 0),
+        l_hip=(18, 0),
+        spine=(0, -45),
+        neck=(0, -100),
+        nose=(0, -130),
+        head_top=(0, -160),
+        l_shoulder=(32, -98),
+        r_shoulder=(-32, -98),
+        l_elbow=(38, -45),
+        r_elbow=(-38, -45),
+        l_wrist=(40, 5),
+        r_wrist=(-40, 5),
+        l_knee=(18, 85),
+        r_knee=(-18, 85),
+        l_ankle=(18, 170),
+        r_ankle=(-18, 170),
+    )
     points = np.array([[place[n]] * len(t) for n in names], float).transpose(1, 0, 2)
     swing = 25 * np.sin(2 * np.pi * 0.9 * t)
     for name, sign in (("l_ankle", 1), ("r_ankle", -1), ("l_wrist", -1), ("r_wrist", 1)):
@@ -32,7 +48,12 @@ def write(path, **arrays):
 
 
 def good(points, **more):
-    return dict(keypoints=points, layout=np.array("h36m17"), image_size=np.array([1280, 720]), fps=np.array(30.0)) | more
+    return (
+        dict(
+            keypoints=points, layout=np.array("h36m17"), image_size=np.array([1280, 720]), fps=np.array(30.0)
+        )
+        | more
+    )
 
 
 def test_lift_gives_a_capture(gentg, tmp_path, walking_points):
@@ -44,7 +65,10 @@ def test_lift_gives_a_capture(gentg, tmp_path, walking_points):
     assert len(capture) == 40 and capture.seen.all() and capture.meta["camera"]["from"] == "file"
     np.testing.assert_array_equal(capture.K, k)
     np.testing.assert_allclose(capture.timestamps, np.arange(40) / 30)
-    up = capture.xyz[:, capture.names.tolist().index("head_top"), 2] - capture.xyz[:, capture.names.tolist().index("l_ankle"), 2]
+    up = (
+        capture.xyz[:, capture.names.tolist().index("head_top"), 2]
+        - capture.xyz[:, capture.names.tolist().index("l_ankle"), 2]
+    )
     assert (up > 1.0).all()  # he stands upright in a Z-up world
 
 

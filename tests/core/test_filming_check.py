@@ -45,7 +45,13 @@ def test_small_person(good):
 
 def test_cut_off_feet(good):
     assert "feet leave the picture" in texts(
-        replace(good, image_size=np.array([good.image_size[0], int(np.median(good.keypoints[..., 1].max(axis=1))) - 20])))
+        replace(
+            good,
+            image_size=np.array(
+                [good.image_size[0], int(np.median(good.keypoints[..., 1].max(axis=1))) - 20]
+            ),
+        )
+    )
 
 
 def test_gaps(good):
@@ -73,7 +79,9 @@ def test_sharp_still_footage_of_one_person_is_good(good):
 @pytest.mark.parametrize("blur, level", [(0.63, None), (0.7, "hint"), (0.85, "problem")])
 def test_blur(good, blur, level):
     found = [f for f in check_filming(filmed(good, blur=blur)) if "blurred" in f.what]
-    assert [f.level for f in found] == ([level] if level else []) and all("exposure" in f.advice for f in found)
+    assert [f.level for f in found] == ([level] if level else []) and all(
+        "exposure" in f.advice for f in found
+    )
 
 
 def test_several_people(good):
@@ -85,9 +93,16 @@ def test_several_people(good):
     assert "passes in front" in picked.advice
 
 
-@pytest.mark.parametrize("median, high, level", [(0.01, 0.03, None), (0.02, 0.03, "hint"), (0.01, 0.06, "hint"), (0.2, 0.3, "problem")])
+@pytest.mark.parametrize(
+    "median, high, level",
+    [(0.01, 0.03, None), (0.02, 0.03, "hint"), (0.01, 0.06, "hint"), (0.2, 0.3, "problem")],
+)
 def test_moving_camera(good, median, high, level):
-    found = [f for f in check_filming(filmed(good, camera_speed=median, camera_speed_90=high)) if "camera" in f.what]
+    found = [
+        f
+        for f in check_filming(filmed(good, camera_speed=median, camera_speed_90=high))
+        if "camera" in f.what
+    ]
     assert [f.level for f in found] == ([level] if level else []) and all("tripod" in f.advice for f in found)
 
 

@@ -17,7 +17,11 @@ from gentg_blender.core.strip import (
 
 
 def test_a_plain_strip_with_trims():
-    span = strip_span(StripTiming(content_start=101, left_handle=111, right_handle=191, length=100, source_rate=50, trim_start=25))
+    span = strip_span(
+        StripTiming(
+            content_start=101, left_handle=111, right_handle=191, length=100, source_rate=50, trim_start=25
+        )
+    )
     assert (span.time_map.first, span.time_map.last) == (111, 190)
     assert span.time_map.to_time(111.0) == pytest.approx((10 + 25) / 50)
     assert span.start == pytest.approx(34.5 / 50) and span.end == pytest.approx((89 + 25 + 0.5) / 50)
@@ -31,7 +35,9 @@ def test_playback_rate_of_the_clip_in_a_scene_of_another():
 
 def test_reversed_strips_run_backwards():
     span = strip_span(StripTiming(1, 1, 101, 100, 25.0, reverse=True))
-    assert span.time_map.to_time(1.0) == pytest.approx(99 / 25) and span.time_map.to_time(100.0) == pytest.approx(0)
+    assert span.time_map.to_time(1.0) == pytest.approx(99 / 25) and span.time_map.to_time(
+        100.0
+    ) == pytest.approx(0)
     assert span.start == 0.0 and span.end == pytest.approx(99.5 / 25)
 
 
@@ -42,7 +48,12 @@ def test_retimed_segments_and_a_freeze():
 
 
 def test_a_transition_is_tangent_to_both_speeds():
-    before, a, b, after = RetimingKey(0, 0.0), RetimingKey(40, 0.2), RetimingKey(60, 0.35), RetimingKey(100, 0.75)
+    before, a, b, after = (
+        RetimingKey(0, 0.0),
+        RetimingKey(40, 0.2),
+        RetimingKey(60, 0.35),
+        RetimingKey(100, 0.75),
+    )
     x = np.linspace(40, 60, 2001)
     y = _arc(before, a, b, after, x)
     speed = np.gradient(y, x)

@@ -8,7 +8,9 @@ from gentg_blender.core.contract import GentgError
 from gentg_blender.core.timing import TimeMap, fps_and_base, plan_keys, scene_rate, seen_runs
 
 
-@pytest.mark.parametrize("rate", [23.976023976, 24, 25, 29.97002997, 30, 50, 59.94005994, 60, 119.88, 14.37, 0.5])
+@pytest.mark.parametrize(
+    "rate", [23.976023976, 24, 25, 29.97002997, 30, 50, 59.94005994, 60, 119.88, 14.37, 0.5]
+)
 def test_fps_and_base_give_the_rate_back(rate):
     fps, base = fps_and_base(rate)
     assert isinstance(fps, int)

@@ -23,7 +23,9 @@ def skeleton(t: int) -> np.ndarray:
     base = np.zeros((17, 3))
     for i, n in enumerate(MAIN_JOINTS):
         side = {"l": 1, "r": -1}.get(n[0], 0) if n[1] == "_" else 0
-        height = {"ankle": -0.85, "knee": -0.43, "hip": 0, "shoulder": 0.5, "elbow": 0.25, "wrist": 0.0}.get(n[2:], 0.0)
+        height = {"ankle": -0.85, "knee": -0.43, "hip": 0, "shoulder": 0.5, "elbow": 0.25, "wrist": 0.0}.get(
+            n[2:], 0.0
+        )
         middle = {"spine": 0.25, "neck": 0.5, "nose": 0.6, "head_top": 0.75}.get(n, 0.0)
         base[i] = side * 0.15, 0.02 * i, height if side else middle
     return base + 0.02 * np.cumsum(RNG.normal(size=(t, 17, 3)), 0) + np.linspace(0, 0.5, t)[:, None, None]
@@ -35,7 +37,10 @@ def h36m_files(folder, frames=6, confidence=False):
     K = np.array([[1145.0, 0, 512], [0, 1143.0, 515], [0, 0, 1]])
     for k, name in enumerate(h36m._CAMERAS):
         R = Rotation.from_euler("zx", [90 * k, -100], degrees=True).inv().as_matrix()
-        R = Rotation.from_matrix([[1, 0, 0], [0, 0, -1], [0, 1, 0]]).as_matrix() @ Rotation.from_euler("z", 90 * k, degrees=True).as_matrix()
+        R = (
+            Rotation.from_matrix([[1, 0, 0], [0, 0, -1], [0, 1, 0]]).as_matrix()
+            @ Rotation.from_euler("z", 90 * k, degrees=True).as_matrix()
+        )
         cameras["intrinsics"][name] = {"calibration_matrix": K.tolist(), "distortion": DIST}
         for subject in cameras["extrinsics"]:
             cameras["extrinsics"][subject][name] = {"R": R.tolist(), "t": [[0.0], [100.0], [5000.0]]}
@@ -51,14 +56,27 @@ def h36m_files(folder, frames=6, confidence=False):
             for name in h36m._CAMERAS:
                 e = cameras["extrinsics"][subject][name]
                 rvec, _ = cv2.Rodrigues(np.array(e["R"]))
-                uv, _ = cv2.projectPoints(full[:, list(h36m._OF_32)].reshape(-1, 3), rvec, np.array(e["t"]) / 1000, K, np.array(DIST))
+                uv, _ = cv2.projectPoints(
+                    full[:, list(h36m._OF_32)].reshape(-1, 3),
+                    rvec,
+                    np.array(e["t"]) / 1000,
+                    K,
+                    np.array(DIST),
+                )
                 uv = uv.reshape(frames, 17, 2)
                 uv = np.concatenate([uv, uv[-1:]])  # videos have some frames more
-                views.append(np.concatenate([uv, np.full((frames + 1, 17, 1), 0.8)], -1) if confidence else uv.astype(np.float32))
+                views.append(
+                    np.concatenate([uv, np.full((frames + 1, 17, 1), 0.8)], -1)
+                    if confidence
+                    else uv.astype(np.float32)
+                )
             points[subject][take] = views
     np.savez_compressed(folder / "data_3d_h36m.npz", positions_3d=truth)
-    np.savez_compressed(folder / "data_2d_h36m_gt.npz", positions_2d=points,
-                        metadata={"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": [[4, 5], [1, 2]]})
+    np.savez_compressed(
+        folder / "data_2d_h36m_gt.npz",
+        positions_2d=points,
+        metadata={"layout_name": "h36m", "num_joints": 17, "keypoints_symmetry": [[4, 5], [1, 2]]},
+    )
     (folder / "cameras.json").write_text(json.dumps(cameras))
     return folder / "data_3d_h36m.npz", folder / "data_2d_h36m_gt.npz", folder / "cameras.json"
 
@@ -112,7 +130,9 @@ def test_h36m_16_joints_hide_the_nose_and_confidence_is_kept(tmp_path):
 
 def test_h36m_protocol_weighs_actions_equally(tmp_path):
     watch, lift = oracle(lambda ref: 0.17 if ref.groups["action"] == "Eating" else 0.034)
-    scores = score_lifts(watch(h36m.h36m_cases(*h36m_files(tmp_path))), lift, MAIN_JOINTS, root="pelvis")["oracle"]
+    scores = score_lifts(watch(h36m.h36m_cases(*h36m_files(tmp_path))), lift, MAIN_JOINTS, root="pelvis")[
+        "oracle"
+    ]
     assert len(scores) == 32
     by_action = grouped(scores, "action", by_frames=True)
     assert [s.groups["action"] for s in by_action] == ["Eating", "Walking"]
@@ -161,7 +181,9 @@ def check_mpi(cases, K, xyz):
 
 def test_mpi_inf_3dhp_npz(tmp_path):
     K, uv, xyz, valid = mpi_arrays()
-    np.savez_compressed(tmp_path / "data_test_3dhp.npz", data={"TS1": {"data_2d": uv, "data_3d": xyz, "valid": valid}})
+    np.savez_compressed(
+        tmp_path / "data_test_3dhp.npz", data={"TS1": {"data_2d": uv, "data_3d": xyz, "valid": valid}}
+    )
     check_mpi(list(mpi3dhp.mpi3dhp_cases(tmp_path / "data_test_3dhp.npz")), K, xyz)
 
 
@@ -170,7 +192,11 @@ def test_mpi_inf_3dhp_mat(tmp_path):
     K, uv, xyz, valid = mpi_arrays()
     (tmp_path / "TS1").mkdir()
     with h5py.File(tmp_path / "TS1" / "annot_data.mat", "w") as mat:
-        mat["annot2"], mat["annot3"], mat["valid_frame"] = uv[:, None], xyz[:, None], valid[:, None].astype(float)
+        mat["annot2"], mat["annot3"], mat["valid_frame"] = (
+            uv[:, None],
+            xyz[:, None],
+            valid[:, None].astype(float),
+        )
     check_mpi(list(mpi3dhp.mpi3dhp_cases(tmp_path)), K, xyz)
 
 
@@ -192,4 +218,6 @@ def test_mpi_faults_are_named(tmp_path):
 
 
 def test_joint_orders_are_of_all_17():
-    assert set(mpi3dhp.JOINTS) == set(MAIN_JOINTS) and len(h36m._OF_32) == 17 and set(MAIN_JOINTS) < set(JOINTS)
+    assert (
+        set(mpi3dhp.JOINTS) == set(MAIN_JOINTS) and len(h36m._OF_32) == 17 and set(MAIN_JOINTS) < set(JOINTS)
+    )

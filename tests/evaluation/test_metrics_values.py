@@ -26,7 +26,9 @@ def test_similarity_recovers_a_known_transform():
 def test_procrustes_agrees_with_scipy():
     for _ in range(20):
         x = RNG.normal(size=(17, 3))
-        y = x @ Rotation.random(random_state=RNG.integers(1 << 31)).as_matrix().T * 0.6 + 0.2 * RNG.normal(size=(17, 3))
+        y = x @ Rotation.random(random_state=RNG.integers(1 << 31)).as_matrix().T * 0.6 + 0.2 * RNG.normal(
+            size=(17, 3)
+        )
         # scipy's disparity is the residual with the target scaled to unit norm
         _, _, disparity = procrustes(y, x)
         residual = ((align(x, y).apply(x) - y) ** 2).sum() / ((y - y.mean(0)) ** 2).sum()
@@ -38,7 +40,9 @@ def test_rotation_agrees_with_align_vectors():
     for _ in range(20):
         x, y = RNG.normal(size=(2, 17, 3))
         expected, _ = Rotation.align_vectors(y, x)
-        np.testing.assert_allclose(align(x, y, scale=False, translate=False).rotation, expected.as_matrix(), atol=1e-8)
+        np.testing.assert_allclose(
+            align(x, y, scale=False, translate=False).rotation, expected.as_matrix(), atol=1e-8
+        )
 
 
 def test_a_mirrored_pose_is_not_aligned_away():
@@ -79,7 +83,9 @@ def test_derivatives_of_a_cubic_at_uneven_times():
     np.testing.assert_allclose(metrics.derivative(x, t, 3)[:, 0], [[12, 0, 0]] * 37, atol=1e-4)
     np.testing.assert_allclose(metrics.derivative(x[..., 1:], t, 2)[:, 0], [[10, 0]] * 38, atol=1e-6)
     still = np.zeros_like(x)
-    np.testing.assert_allclose(metrics.motion_error(x[:, :, [1, 1, 1]] * [1, 0, 0], still, t, 2), 10, atol=1e-6)
+    np.testing.assert_allclose(
+        metrics.motion_error(x[:, :, [1, 1, 1]] * [1, 0, 0], still, t, 2), 10, atol=1e-6
+    )
     with pytest.raises(ValueError, match="increasing"):
         metrics.derivative(x, t[::-1], 1)
 
@@ -114,7 +120,9 @@ def test_planted_feet_and_skate():
     """A foot stands for 2 s, is lifted for 1 s while moving 1 m, and stands again."""
     t = np.arange(0, 5, 1 / 60)
     s = np.clip(t - 2, 0, 1)
-    foot = np.stack([s - np.sin(2 * np.pi * s) / (2 * np.pi), 0 * t, 0.1 * np.sin(np.pi * s) ** 2], -1)[:, None]
+    foot = np.stack([s - np.sin(2 * np.pi * s) / (2 * np.pi), 0 * t, 0.1 * np.sin(np.pi * s) ** 2], -1)[
+        :, None
+    ]
     stands = metrics.planted(foot, t)[:, 0]
     assert stands[:110].all() and stands[190:].all() and not stands[130:170].any()
     assert metrics.foot_skate(foot, t, stands[:, None]) < 0.02
@@ -165,7 +173,9 @@ def test_sparsification_and_rank_correlation():
     random, wrong = uncertainty.ause(error, RNG.uniform(1, 2, 5000)), uncertainty.ause(error, 2 - error)
     assert 0.2 < random < wrong
     sigma = np.round(error + 0.2 * RNG.normal(size=5000) + 2, 1)  # with ties
-    assert uncertainty.spearman(error, sigma) == pytest.approx(stats.spearmanr(error, sigma).statistic, rel=1e-9)
+    assert uncertainty.spearman(error, sigma) == pytest.approx(
+        stats.spearmanr(error, sigma).statistic, rel=1e-9
+    )
     with pytest.raises(ValueError, match="positive"):
         uncertainty.coverage(error, np.zeros(5000), 0.5)
 

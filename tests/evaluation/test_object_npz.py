@@ -10,11 +10,16 @@ import pytest
 from gentg_blender.core.contract import GentgError
 from inference_backend.evaluation.object_npz import load_object_npz
 
-NESTED = {"S9": {"Walking 1": np.arange(24.0).reshape(2, 4, 3), "n": np.float32(2.5)}, "list": [np.ones((2, 2), np.float32), "text", None, 3]}
+NESTED = {
+    "S9": {"Walking 1": np.arange(24.0).reshape(2, 4, 3), "n": np.float32(2.5)},
+    "list": [np.ones((2, 2), np.float32), "text", None, 3],
+}
 
 
 def test_nested_arrays_come_out_as_they_went_in(tmp_path):
-    np.savez_compressed(tmp_path / "a.npz", positions=NESTED, plain=np.eye(3), objects=np.array([{"a": 1}, "b"], object))
+    np.savez_compressed(
+        tmp_path / "a.npz", positions=NESTED, plain=np.eye(3), objects=np.array([{"a": 1}, "b"], object)
+    )
     out = load_object_npz(tmp_path / "a.npz")
     np.testing.assert_array_equal(out["positions"]["S9"]["Walking 1"], NESTED["S9"]["Walking 1"])
     assert out["positions"]["S9"]["n"] == 2.5 and out["positions"]["list"][1:] == ["text", None, 3]

@@ -16,7 +16,9 @@ RENDERED = SHARED / "data" / "video" / "rendered"
 CLIPS = ("ballet", "behind_counter", "boxing", "dive_roll", "jump_forward", "run_duck_pan", "scoop_low",
          "sit_stool", "walk_turn")  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not RENDERED.is_dir(), reason=f"no rendered clips in {RENDERED}: set GENTG_SHARED")
+pytestmark = pytest.mark.skipif(
+    not RENDERED.is_dir(), reason=f"no rendered clips in {RENDERED}: set GENTG_SHARED"
+)
 
 
 @pytest.mark.parametrize("clip", CLIPS)
@@ -52,7 +54,9 @@ def test_published_figures_of_the_real_reference_itself():
 
 def test_truth_scores_zero():
     reference = read_reference(RENDERED / "run_duck_pan" / "gt.npz")
-    v = score(Poses(reference.names, reference.in_camera(), reference.times, reference.frames), reference).values
+    v = score(
+        Poses(reference.names, reference.in_camera(), reference.times, reference.frames), reference
+    ).values
     assert reference.camera.moves
     for name in ("mpjpe", "p_mpjpe", "accel_error", "mpjve", "root_error"):
         assert v[name] < 1e-6, name

@@ -61,7 +61,9 @@ def test_frames_are_joined_by_number_and_gaps_do_not_count(tmp_path):
     part.xyz_camera += 4 * np.array([0.05, 0, 0])  # where the person is by then
     part.seen[2] = False
     save_capture(tmp_path / "part.npz", part)
-    v = score(read_poses(tmp_path / "part.npz"), read_reference(reference_file(tmp_path / "gt.npz", capture(TIMES)))).values
+    v = score(
+        read_poses(tmp_path / "part.npz"), read_reference(reference_file(tmp_path / "gt.npz", capture(TIMES)))
+    ).values
     assert v["coverage"] == pytest.approx(4 / 12) and v["mpjpe"] == pytest.approx(0, abs=1e-4)
     assert v["pck150"] == pytest.approx(4 / 12) and v["root_error"] == pytest.approx(0, abs=1e-4)
 
@@ -70,7 +72,9 @@ def test_swapped_sides_are_seen(tmp_path):
     truth, found = capture(TIMES), capture(TIMES)
     found.xyz_camera[:3] = found.xyz_camera[:3][:, JOINT_MIRROR]
     save_capture(tmp_path / "a.npz", found)
-    v = score(read_poses(tmp_path / "a.npz"), read_reference(reference_file(tmp_path / "gt.npz", truth))).values
+    v = score(
+        read_poses(tmp_path / "a.npz"), read_reference(reference_file(tmp_path / "gt.npz", truth))
+    ).values
     assert v["swap"] == pytest.approx(0.25) and v["mpjpe"] > 50
 
 
@@ -86,16 +90,26 @@ def test_files_that_are_no_result(tmp_path):
     np.savez(tmp_path / "a.npz", xyz=np.zeros((3, 2, 3)))
     with pytest.raises(GentgError, match="names"):
         read_poses(tmp_path / "a.npz")
-    np.savez(tmp_path / "a.npz", xyz=np.zeros((3, 2, 3)), names=np.array(["l_hip", "r_hip"]), timestamps=np.array([0, 2, 1.0]))
+    np.savez(
+        tmp_path / "a.npz",
+        xyz=np.zeros((3, 2, 3)),
+        names=np.array(["l_hip", "r_hip"]),
+        timestamps=np.array([0, 2, 1.0]),
+    )
     with pytest.raises(GentgError, match="increase"):
         read_poses(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", xyz=np.zeros((3, 2, 3)), names=np.array(["l_hip", "r_hip"]), fps=30.0)
     with pytest.raises(GentgError, match="l_shoulder"):
-        score(read_poses(tmp_path / "a.npz"), read_reference(reference_file(tmp_path / "gt.npz", capture(TIMES))))
+        score(
+            read_poses(tmp_path / "a.npz"),
+            read_reference(reference_file(tmp_path / "gt.npz", capture(TIMES))),
+        )
 
 
 def test_tables_and_means():
-    a = Score({"mpjpe": 10.0, "skate": float("nan")}, {"mpjpe": {"nose": 1.0}}, 10, {"clip": "a", "action": "x"})
+    a = Score(
+        {"mpjpe": 10.0, "skate": float("nan")}, {"mpjpe": {"nose": 1.0}}, 10, {"clip": "a", "action": "x"}
+    )
     b = Score({"mpjpe": 40.0, "skate": 0.2}, {"mpjpe": {"nose": 3.0}}, 30, {"clip": "b", "action": "x"})
     assert report.mean_score([a, b]).values == {"mpjpe": 25.0, "skate": 0.2}
     weighted = report.grouped([a, b], "action", by_frames=True)

@@ -60,7 +60,9 @@ def key(name: str, x: int, y: int, **modifiers: bool) -> Steps:
     yield STEP
 
 
-def find_button(kind: str, operator: str, *, at: float = 0.5, start: int = 0) -> Generator[float, None, tuple[int, int] | None]:
+def find_button(
+    kind: str, operator: str, *, at: float = 0.5, start: int = 0
+) -> Generator[float, None, tuple[int, int] | None]:
     """Window coordinates of the first button of `operator` from the top of the sidebar of an editor, or None."""
     r = region(kind)
     x = int(r.x + at * r.width)

@@ -47,8 +47,10 @@ def alive(pid: int) -> bool:
 
 
 def datablocks() -> dict[str, list[str]]:
-    return {k: sorted(b.name for b in getattr(bpy.data, k)) for k in
-            ("objects", "armatures", "actions", "cameras", "collections", "images")}
+    return {
+        k: sorted(b.name for b in getattr(bpy.data, k))
+        for k in ("objects", "armatures", "actions", "cameras", "collections", "images")
+    }
 
 
 def armatures() -> list[bpy.types.Object]:
@@ -63,7 +65,9 @@ def prepare(report: dict) -> Steps:
     """A 3D View above, a sequencer below, both with our tab."""
     window = bpy.context.window_manager.windows[0]
     view = max((a for a in window.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.width * a.height)
-    with bpy.context.temp_override(window=window, area=view, region=next(r for r in view.regions if r.type == "WINDOW")):
+    with bpy.context.temp_override(
+        window=window, area=view, region=next(r for r in view.regions if r.type == "WINDOW")
+    ):
         bpy.ops.screen.area_split(direction="HORIZONTAL", factor=0.5)
     yield 0.3
     low = min((a for a in window.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.y)
@@ -84,8 +88,12 @@ def add_clip(start: int = 10, **_) -> bpy.types.Strip:
     scene.render.fps = 60
     window, a = bpy.context.window_manager.windows[0], area(SEQ)
     window.workspace.sequencer_scene = scene
-    with bpy.context.temp_override(window=window, area=a, region=next(r for r in a.regions if r.type == "WINDOW")):
-        bpy.ops.sequencer.movie_strip_add(filepath=CLIP, frame_start=start, channel=2, sound=False, move_strips=False)
+    with bpy.context.temp_override(
+        window=window, area=a, region=next(r for r in a.regions if r.type == "WINDOW")
+    ):
+        bpy.ops.sequencer.movie_strip_add(
+            filepath=CLIP, frame_start=start, channel=2, sound=False, move_strips=False
+        )
         bpy.ops.sequencer.view_all()
         bpy.ops.ed.undo_push(message="clip added")
     return scene.sequence_editor.active_strip
@@ -103,7 +111,9 @@ def estimate(report: dict) -> Steps:
     yield from press_button(SEQ, "gentg.estimate_pose")
     yield from wait_for(lambda: session.busy, "the click starts an estimate", 5)
     heart.reset()
-    yield from wait_for(lambda: session.queue.current and session.queue.current.progress.fraction > 0.4, "progress")
+    yield from wait_for(
+        lambda: session.queue.current and session.queue.current.progress.fraction > 0.4, "progress"
+    )
     report["longest_pause_running"] = heart.reset()
     yield from screenshot("running")
     yield from wait_for(lambda: not session.busy, "the result")
@@ -149,7 +159,9 @@ def long(report: dict) -> Steps:
     heart = Heartbeat()
     for finish in (False, True):
         yield from press_button("VIEW_3D", "gentg.estimate_pose")
-        yield from wait_for(lambda: session.arriving and session.arriving[0].fraction > 0.2, "the import", 120)
+        yield from wait_for(
+            lambda: session.arriving and session.arriving[0].fraction > 0.2, "the import", 120
+        )
         assert {k: v for k, v in datablocks().items() if k not in ("actions", "images")} == {
             k: v for k, v in before.items() if k not in ("actions", "images")
         }
@@ -184,7 +196,9 @@ def cancel(report: dict) -> Steps:
     before = datablocks()
     for how in ("button", "esc"):
         yield from press_button(SEQ, "gentg.estimate_pose")
-        yield from wait_for(lambda: session.queue.current and session.queue.current.progress.done > 0, "progress")
+        yield from wait_for(
+            lambda: session.queue.current and session.queue.current.progress.done > 0, "progress"
+        )
         pid = session.queue.backend.pid
         if how == "button":
             found = yield from find_button(SEQ, "gentg.cancel", at=0.8)
@@ -276,11 +290,16 @@ def gallery(report: dict) -> Steps:
     scene = bpy.context.scene
     scene.frame_start, scene.frame_end = 1, 240
     strip = add_clip(start=1)
-    scene.render.resolution_x, scene.render.resolution_y = strip.elements[0].orig_width, strip.elements[0].orig_height
+    scene.render.resolution_x, scene.render.resolution_y = (
+        strip.elements[0].orig_width,
+        strip.elements[0].orig_height,
+    )
     scene.sequence_editor.strips.new_movie("second_take.mp4", CLIP, 3, 120).select = True
     yield from screenshot("gallery-ready")
     yield from press_button(SEQ, "gentg.estimate_pose")
-    yield from wait_for(lambda: session.queue.current and session.queue.current.progress.done > 10, "progress")
+    yield from wait_for(
+        lambda: session.queue.current and session.queue.current.progress.done > 10, "progress"
+    )
     yield from screenshot("gallery-queue")
     yield from wait_for(lambda: not session.busy, "the results", 240)
     assert len(armatures()) == 2, session.notices
@@ -298,7 +317,9 @@ def gallery(report: dict) -> Steps:
     with bpy.context.temp_override(window=window, area=area(SEQ)):
         bpy.ops.screen.area_close()
     yield 0.5
-    with bpy.context.temp_override(window=window, area=next(a for a in window.screen.areas if a.type == "DOPESHEET_EDITOR")):
+    with bpy.context.temp_override(
+        window=window, area=next(a for a in window.screen.areas if a.type == "DOPESHEET_EDITOR")
+    ):
         bpy.ops.screen.area_close()
     yield 0.5
     with bpy.context.temp_override(window=window, area=area("VIEW_3D"), region=region("VIEW_3D", "WINDOW")):
@@ -312,4 +333,14 @@ def gallery(report: dict) -> Steps:
 
 
 if __name__ == "__main__":
-    play({"estimate": estimate, "long": long, "cancel": cancel, "states": states, "people": people, "gallery": gallery}[NAME], REPORT)
+    play(
+        {
+            "estimate": estimate,
+            "long": long,
+            "cancel": cancel,
+            "states": states,
+            "people": people,
+            "gallery": gallery,
+        }[NAME],
+        REPORT,
+    )

@@ -24,7 +24,9 @@ BLENDER = os.environ.get("GENTG_BLENDER", "")
 
 pytestmark = [
     pytest.mark.skipif(not BLENDER or not Path(BLENDER).is_file(), reason="GENTG_BLENDER names no Blender"),
-    pytest.mark.skipif(shutil.which("xvfb-run") is None or shutil.which("import") is None, reason="no xvfb-run or import"),
+    pytest.mark.skipif(
+        shutil.which("xvfb-run") is None or shutil.which("import") is None, reason="no xvfb-run or import"
+    ),
 ]
 
 
@@ -35,9 +37,23 @@ def profile(tmp_path_factory):
     env = {**os.environ, "BLENDER_USER_RESOURCES": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     zips = tmp_path_factory.mktemp("zip")
     run = [BLENDER, "--factory-startup", "--command", "extension"]
-    subprocess.run([*run, "build", "--source-dir", str(ROOT), "--output-dir", str(zips)], check=True, env=env, timeout=300)
+    subprocess.run(
+        [*run, "build", "--source-dir", str(ROOT), "--output-dir", str(zips)],
+        check=True,
+        env=env,
+        timeout=300,
+    )
     (package,) = zips.glob("*.zip")
-    install = [BLENDER, "--command", "extension", "install-file", "--repo", "user_default", "--enable", str(package)]
+    install = [
+        BLENDER,
+        "--command",
+        "extension",
+        "install-file",
+        "--repo",
+        "user_default",
+        "--enable",
+        str(package),
+    ]
     subprocess.run(install, check=True, env=env, timeout=300)
     assert list(folder.rglob("gentg_blender/ui/panels.py")), "the extension was not installed"
     return env
@@ -68,7 +84,9 @@ def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, *
     # Mesa maps its cache's file: another Blender that shrinks it meanwhile ends this one with SIGBUS.
     env = {**profile, "MESA_SHADER_CACHE_DISABLE": "true", **environment}
     with open(tmp_path / "blender.log", "w") as log:
-        done = subprocess.run(command, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=timeout, check=False)
+        done = subprocess.run(
+            command, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=timeout, check=False
+        )
     text = (tmp_path / "blender.log").read_text(errors="replace")
     assert report.is_file(), f"Blender ended with {done.returncode} before the scenario did:\n{text[-3000:]}"
     result = json.loads(report.read_text(encoding="utf-8"))
@@ -86,14 +104,27 @@ def gone(pid: int) -> bool:
 
 def test_press_the_button_and_get_animation(profile, fake, tmp_path):
     python, capture = fake
-    result = play(profile, tmp_path, "estimate", GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=100,pause=0.03,capture={capture}")
+    result = play(
+        profile,
+        tmp_path,
+        "estimate",
+        GENTG_BACKEND_PYTHON=str(python),
+        GENTG_FAKE=f"frames=100,pause=0.03,capture={capture}",
+    )
     assert result["ticks"]["longest_cpu"] < 0.05, result
     assert gone(result["backend"]), "closing Blender ends the backend"
 
 
 def test_ten_minutes_come_in_while_blender_goes_on(profile, fake, tmp_path):
     python, capture = fake
-    result = play(profile, tmp_path, "long", timeout=500, GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=3,capture={capture.with_name('long.npz')}")
+    result = play(
+        profile,
+        tmp_path,
+        "long",
+        timeout=500,
+        GENTG_BACKEND_PYTHON=str(python),
+        GENTG_FAKE=f"frames=3,capture={capture.with_name('long.npz')}",
+    )
     ticks = result["ticks"]
     print(f"{ticks['importing']} slices; the longest of {ticks['count']} calls: {ticks['longest_cpu']:.4f} s of processor time, "
           f"{ticks['longest']:.4f} s by the clock; Blender's undo step: {ticks['undo']:.2f} s; longest pause of Blender: {result['longest_pause']:.2f} s")  # fmt: skip
@@ -111,7 +142,13 @@ def test_cancel_crash_and_again(profile, fake, tmp_path):
 
 def test_find_people_and_pick_one(profile, fake, tmp_path):
     python, capture = fake
-    result = play(profile, tmp_path, "people", GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=20,pause=0.03,capture={capture}")
+    result = play(
+        profile,
+        tmp_path,
+        "people",
+        GENTG_BACKEND_PYTHON=str(python),
+        GENTG_FAKE=f"frames=20,pause=0.03,capture={capture}",
+    )
     assert result["names"] == ["beam_walk person 2"] and all(result["icons"]), result
     assert result["ticks"]["longest_cpu"] < 0.05, result
     assert not Path(result["folder"]).exists(), "the thumbnails go with Blender"
@@ -119,11 +156,15 @@ def test_find_people_and_pick_one(profile, fake, tmp_path):
 
 def test_set_up_by_clicks_offline_cancelled_and_gone_on_with(profile, fake, tmp_path):
     _, capture = fake
-    own = shutil.copytree(profile["BLENDER_USER_RESOURCES"], tmp_path / "profile")  # what is set up stays out of the others
+    own = shutil.copytree(
+        profile["BLENDER_USER_RESOURCES"], tmp_path / "profile"
+    )  # what is set up stays out of the others
     python = tmp_path / "python3.11"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fake_python.py"}" "$0" "$@"\n')
     python.chmod(0o755)
-    profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"} | {"BLENDER_USER_RESOURCES": str(own)}
+    profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"} | {
+        "BLENDER_USER_RESOURCES": str(own)
+    }
     result = play(profile, tmp_path, "set_up", script="scenarios_setup.py", GENTG_FAKE_PYTHON=str(python), GENTG_FAKE_PAUSE="0.2",
                   GENTG_FAKE_PIP=str(tmp_path / "pip.log"), GENTG_FAKE=f"frames=10,capture={capture}")  # fmt: skip
     assert 0 < result["before_cancel"] < result["packages"], result
@@ -135,14 +176,20 @@ def test_states_without_a_backend(profile, tmp_path):
     play(profile, tmp_path, "states")
 
 
-@pytest.mark.skipif(not os.environ.get("GENTG_BACKEND_PYTHON"), reason="GENTG_BACKEND_PYTHON names no environment with the real backend")
+@pytest.mark.skipif(
+    not os.environ.get("GENTG_BACKEND_PYTHON"),
+    reason="GENTG_BACKEND_PYTHON names no environment with the real backend",
+)
 def test_the_whole_path_with_the_real_backend(profile, tmp_path):
     result = play(profile, tmp_path, "estimate", timeout=600)
     assert result["ticks"]["longest_cpu"] < 0.05, result
     assert gone(result["backend"])
 
 
-@pytest.mark.skipif(not os.environ.get("GENTG_BACKEND_PYTHON") or not os.environ.get("GENTG_SHOTS"), reason="makes docs/images: needs GENTG_BACKEND_PYTHON and GENTG_SHOTS")
+@pytest.mark.skipif(
+    not os.environ.get("GENTG_BACKEND_PYTHON") or not os.environ.get("GENTG_SHOTS"),
+    reason="makes docs/images: needs GENTG_BACKEND_PYTHON and GENTG_SHOTS",
+)
 def test_two_strips_and_pictures_for_the_documentation(profile, tmp_path):
     play(profile, tmp_path, "gallery", timeout=600)
     play(profile, tmp_path, "people", timeout=600)

@@ -33,7 +33,9 @@ from pathlib import Path
 
 def say(kind: str, **values) -> None:
     protocol = 0 if "old" in options(os.environ.get("GENTG_FAKE", "")) else 1
-    sys.stdout.buffer.write((json.dumps({"type": kind, "protocol": protocol, **values}, ensure_ascii=False) + "\n").encode())
+    sys.stdout.buffer.write(
+        (json.dumps({"type": kind, "protocol": protocol, **values}, ensure_ascii=False) + "\n").encode()
+    )
     sys.stdout.buffer.flush()
 
 
@@ -56,7 +58,15 @@ def answer(msg: dict) -> None:
     frames = int(script.get("frames", 5))
     for i in range(frames):
         left = (frames - i - 1) * float(script.get("pause", 0.01))
-        say("progress", id=key, stage="detect", done=i + 1, total=frames, fraction=0.9 * (i + 1) / frames, eta=left)
+        say(
+            "progress",
+            id=key,
+            stage="detect",
+            done=i + 1,
+            total=frames,
+            fraction=0.9 * (i + 1) / frames,
+            eta=left,
+        )
         time.sleep(float(script.get("pause", 0.01)))
     if "crash" in script:
         print("Fatal error: the fake has crashed as told", file=sys.stderr, flush=True)
@@ -91,7 +101,13 @@ def person(number: int, folder: Path) -> dict:
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
                         + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
     box = [100.0 * number, 20.0, 100.0 * number + 80.0, 320.0]
-    return {"number": number, "share": 1.0 / number, "box": box, "seed": {"time": 0.5, "box": box}, "thumbnail": str(picture)}
+    return {
+        "number": number,
+        "share": 1.0 / number,
+        "box": box,
+        "seed": {"time": 0.5, "box": box},
+        "thumbnail": str(picture),
+    }
 
 
 def main() -> None:

@@ -19,7 +19,9 @@ from gentg_blender.job.lock import read_lock, read_locks
 from gentg_blender.job.task import Task
 
 BASE = Path(getattr(sys, "_base_executable", sys.executable))
-needs_base = pytest.mark.skipif(sys.version_info[:2] != BACKEND_PYTHON, reason="needs the backend's Python version")
+needs_base = pytest.mark.skipif(
+    sys.version_info[:2] != BACKEND_PYTHON, reason="needs the backend's Python version"
+)
 
 
 def wheel(folder: Path, name: str, version: str, requires: str = "") -> str:
@@ -47,7 +49,10 @@ def wheel(folder: Path, name: str, version: str, requires: str = "") -> str:
 def shop(tmp_path_factory):
     """A folder of wheels and a lock file of them."""
     folder = tmp_path_factory.mktemp("wheels")
-    lines = [wheel(folder, "gentg_test_one", "1.0"), wheel(folder, "gentg_test_two", "2.5", "gentg_test_one>=1")]
+    lines = [
+        wheel(folder, "gentg_test_one", "1.0"),
+        wheel(folder, "gentg_test_two", "2.5", "gentg_test_one>=1"),
+    ]
     lock = folder / "lock.txt"
     lock.write_text("# a comment\n" + "".join(lines), encoding="utf-8")
     return folder, lock
@@ -96,7 +101,10 @@ def test_install_interrupt_resume_and_remove(tmp_path, shop, base):
     assert not any("gentg_test_one-1.0" in line and "Processing" in line for line in lines)
     fractions = [part for _, part in reports]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0
-    site = [*environment.folder.glob("venv/lib/python*/site-packages"), *environment.folder.glob("venv/Lib/site-packages")][0]
+    site = [
+        *environment.folder.glob("venv/lib/python*/site-packages"),
+        *environment.folder.glob("venv/Lib/site-packages"),
+    ][0]
     assert (site / "gentg_test_one.py").is_file() and (site / "gentg_test_two.py").is_file()
     assert inspect_python(environment.python).is_environment
 
@@ -157,7 +165,8 @@ def test_removal_follows_no_links(tmp_path):
     ours = Environment(tmp_path / "backend")
     ours.folder.mkdir()
     (ours.folder / MARKER).write_text(
-        '{"what": "GenTG backend environment", "index": "", "base_python": "/x", "lock_sha256": "y"}')
+        '{"what": "GenTG backend environment", "index": "", "base_python": "/x", "lock_sha256": "y"}'
+    )
     (ours.folder / "venv").symlink_to(outside)
     ours.remove()
     assert (outside / "file").exists() and not ours.folder.exists()
@@ -172,7 +181,9 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path, shop, base, mo
     import shutil
     from collections import namedtuple
 
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("u", "total used free")(10**10, 10**10 - 5, 5))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: namedtuple("u", "total used free")(10**10, 10**10 - 5, 5)
+    )
     with pytest.raises(GentgError) as caught:
         install(Environment(tmp_path / "backend"), shop[1], base)
     assert caught.value.code == "no_space" and not (tmp_path / "backend" / MARKER).exists()
@@ -189,15 +200,24 @@ def test_a_python_that_will_not_do_says_why(tmp_path, shop):
 def test_the_shipped_locks_are_complete():
     lock = read_locks(Path(__file__).parents[2] / "requirements")
     names = [r.name for r in lock.requirements]
-    assert names[0] == "torch" and lock.requirements[0].constraints and {"numpy", "mediapipe", "av"} <= set(names)
+    assert (
+        names[0] == "torch"
+        and lock.requirements[0].constraints
+        and {"numpy", "mediapipe", "av"} <= set(names)
+    )
     assert len(set(names)) == len(names) and "bpy" not in names
 
 
 def test_locks_must_pin(tmp_path):
     lock = tmp_path / "lock.txt"
-    lock.write_text("--only-binary :all:\na_b.c[x]==1.2 ; python_version > '3' \\\n  --hash=sha256:00\nd==2\n")
+    lock.write_text(
+        "--only-binary :all:\na_b.c[x]==1.2 ; python_version > '3' \\\n  --hash=sha256:00\nd==2\n"
+    )
     read = read_lock(lock)
-    assert [(r.name, r.version, r.hashed) for r in read.requirements] == [("a_b.c", "1.2", True), ("d", "2", False)]
+    assert [(r.name, r.version, r.hashed) for r in read.requirements] == [
+        ("a_b.c", "1.2", True),
+        ("d", "2", False),
+    ]
     assert read.requirements[0].options == ("--only-binary :all:",)
     lock.write_text("numpy>=1\n")
     with pytest.raises(GentgError, match="pin"):

@@ -20,7 +20,9 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="looks at processes b
 
 
 def command(tmp_path: Path, **environment: str) -> BackendCommand:
-    return BackendCommand(Path(sys.executable), HERE, tmp_path / "logs", module="fake_server", environment=environment)
+    return BackendCommand(
+        Path(sys.executable), HERE, tmp_path / "logs", module="fake_server", environment=environment
+    )
 
 
 @pytest.fixture
@@ -33,7 +35,9 @@ def queue(tmp_path):
 def job(tmp_path: Path, fake: str, name: str = "clip") -> Job:
     scratch = tmp_path / f"scratch-{name}"
     scratch.mkdir()
-    return Job(name, "estimate", {"clip": f"{name}.mp4", "capture": str(scratch / "out.npz"), "fake": fake}, scratch)
+    return Job(
+        name, "estimate", {"clip": f"{name}.mp4", "capture": str(scratch / "out.npz"), "fake": fake}, scratch
+    )
 
 
 def run_until(queue: JobQueue, done, timeout: float = 15.0) -> list[Job]:
@@ -197,10 +201,15 @@ def test_no_answer_at_all(tmp_path, monkeypatch):
 
 
 def test_a_missing_interpreter_and_a_missing_backend(tmp_path):
-    for broken in (BackendCommand(tmp_path / "no-python", HERE, tmp_path), BackendCommand(Path(sys.executable), tmp_path, tmp_path)):
+    for broken in (
+        BackendCommand(tmp_path / "no-python", HERE, tmp_path),
+        BackendCommand(Path(sys.executable), tmp_path, tmp_path),
+    ):
         q = JobQueue(lambda broken=broken: broken)
         j = q.submit(Job("clip", "estimate", {}))
-        assert run_until(q, lambda ended: ended) == [j] and j.error.code == "missing_dependency" and j.error.hint
+        assert (
+            run_until(q, lambda ended: ended) == [j] and j.error.code == "missing_dependency" and j.error.hint
+        )
 
 
 @posix

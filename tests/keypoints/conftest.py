@@ -27,11 +27,24 @@ def figure():
                 joint = JOINT_INDEX.get(name if name == "nose" else side + name)
                 if joint is None:
                     continue
-                swing = {"elbow": 0.02, "wrist": 0.06, "index": 0.07, "pinky": 0.07, "thumb": 0.07, "knee": 0.02,
-                         "ankle": 0.05, "heel": 0.05, "foot_index": 0.05}.get(name, 0.004)
+                swing = {
+                    "elbow": 0.02,
+                    "wrist": 0.06,
+                    "index": 0.07,
+                    "pinky": 0.07,
+                    "thumb": 0.07,
+                    "knee": 0.02,
+                    "ankle": 0.05,
+                    "heel": 0.05,
+                    "foot_index": 0.05,
+                }.get(name, 0.004)
                 phase = 2 * np.pi * 1.1 * times + (0 if sign > 0 else np.pi)
-                points[:, joint, 0] = origin[0] + drift[0] * times + height * (sign * x + swing * np.sin(phase))
-                points[:, joint, 1] = origin[1] + drift[1] * times + height * (y - 0.3 * swing * np.cos(phase))
+                points[:, joint, 0] = (
+                    origin[0] + drift[0] * times + height * (sign * x + swing * np.sin(phase))
+                )
+                points[:, joint, 1] = (
+                    origin[1] + drift[1] * times + height * (y - 0.3 * swing * np.cos(phase))
+                )
                 points[:, joint, 2] = 0.95
         from inference_backend.keypoints.layouts import derive_middles
 

@@ -15,7 +15,9 @@ LEG = [J[f"{s}_{n}"] for n in ("hip", "knee", "ankle", "heel", "foot_index") for
 
 def track_of(times, points, seen=None):
     seen = np.ones(len(times), bool) if seen is None else seen
-    return KeypointTrack(points, "blazepose33", np.asarray(times, float), np.arange(len(times)), seen, (1280, 720), 30.0)
+    return KeypointTrack(
+        points, "blazepose33", np.asarray(times, float), np.arange(len(times)), seen, (1280, 720), 30.0
+    )
 
 
 def off(a, b, joints=slice(None)):
@@ -31,7 +33,12 @@ def test_swaps_are_repaired(figure, fps):
     noisy[..., :2] += rng.normal(0, 1.0, noisy[..., :2].shape)
     wrong = noisy.copy()
     at = lambda a, b: (times >= a) & (times < b)  # noqa: E731
-    for rows, joints in ((at(0.5, 0.9), range(35)), (at(1.5, 1.75), ARM), (at(2.2, 2.5), LEG), (at(3.3, 3.4), range(35))):
+    for rows, joints in (
+        (at(0.5, 0.9), range(35)),
+        (at(1.5, 1.75), ARM),
+        (at(2.2, 2.5), LEG),
+        (at(3.3, 3.4), range(35)),
+    ):
         joints = np.array(joints)
         wrong[np.ix_(rows, joints)] = noisy[np.ix_(rows, JOINT_MIRROR[joints])]
     cleaned, report = clean(track_of(times, wrong))
@@ -50,7 +57,9 @@ def test_nothing_is_swapped_when_limbs_cross(figure, fps, hz):
     for name in ("hip", "knee", "ankle", "heel", "foot_index"):
         for sign, side in ((1, "l_"), (-1, "r_")):
             reach = {"hip": 0.0, "knee": 40.0}.get(name, 90.0)
-            points[:, J[side + name], 0] = 300 + 40 * times + sign * (2 + reach * np.sin(2 * np.pi * hz * times))
+            points[:, J[side + name], 0] = (
+                300 + 40 * times + sign * (2 + reach * np.sin(2 * np.pi * hz * times))
+            )
     points[..., :2] += np.random.default_rng(0).normal(0, 1.0, points[..., :2].shape)
     _, report = clean(track_of(times, points))
     assert not report.swapped.any()
@@ -77,7 +86,9 @@ def test_isolated_jumps_lose_their_confidence_and_their_place(figure):
         assert report.outliers[row, joint] and cleaned.keypoints[row, joint, 2] < 0.1
         assert off(cleaned.keypoints, truth)[row, joint] < 12
     assert report.outliers.sum() == len(spots)
-    assert np.all(cleaned.keypoints[..., 2] <= np.maximum(wrong[..., 2], CleanConfig().fill_confidence) + 1e-9)
+    assert np.all(
+        cleaned.keypoints[..., 2] <= np.maximum(wrong[..., 2], CleanConfig().fill_confidence) + 1e-9
+    )
 
 
 def test_smoothing_takes_jitter_without_lag(figure):
@@ -89,7 +100,9 @@ def test_smoothing_takes_jitter_without_lag(figure):
     cleaned, _ = clean(track_of(times, noisy))
     jerk = lambda p: np.diff(p[:, J["l_wrist"], 0] - truth[:, J["l_wrist"], 0], 2).std()  # noqa: E731
     assert jerk(cleaned.keypoints) < 0.15 * jerk(noisy)
-    assert off(cleaned.keypoints, truth, [J["l_wrist"]]).mean() < 0.75 * off(noisy, truth, [J["l_wrist"]]).mean()
+    assert (
+        off(cleaned.keypoints, truth, [J["l_wrist"]]).mean() < 0.75 * off(noisy, truth, [J["l_wrist"]]).mean()
+    )
     # lag: the shift in time at which the smoothed wrist fits the true one best
     x, y = cleaned.keypoints[:, J["l_wrist"], 0], truth[:, J["l_wrist"], 0]
     shifts = np.arange(-4, 5)
@@ -106,7 +119,9 @@ def test_gain_is_that_of_the_formula(figure, hz, least, most):
     still = figure(times, drift=(0.0, 0.0))
     cleaned, _ = clean(track_of(times, points))
     middle = slice(200, -200)
-    gain = np.dot((cleaned.keypoints - still)[middle, J["nose"], 0], wave[middle]) / np.dot(wave[middle], wave[middle])
+    gain = np.dot((cleaned.keypoints - still)[middle, J["nose"], 0], wave[middle]) / np.dot(
+        wave[middle], wave[middle]
+    )
     s = CleanConfig().smoothing
     weight = 0.95**2  # a less sure point is smoothed more
     assert gain == pytest.approx(1 / (1 + (2 * np.pi * hz * s) ** 4 / weight), abs=0.03)
@@ -139,7 +154,10 @@ def test_a_single_missing_joint_is_filled_only_for_a_moment(figure):
     wrong[30:33, J["l_wrist"]] = 0.0
     wrong[50:80, J["r_wrist"]] = 0.0
     cleaned, _ = clean(track_of(times, wrong))
-    assert np.all(cleaned.keypoints[30:33, J["l_wrist"], 2] > 0) and off(cleaned.keypoints, truth)[30:33, J["l_wrist"]].max() < 8
+    assert (
+        np.all(cleaned.keypoints[30:33, J["l_wrist"], 2] > 0)
+        and off(cleaned.keypoints, truth)[30:33, J["l_wrist"]].max() < 8
+    )
     assert np.all(cleaned.keypoints[50:80, J["r_wrist"], 2] == 0)
 
 

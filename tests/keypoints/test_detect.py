@@ -64,7 +64,9 @@ def test_positions_times_and_gaps(clip):
     DotDetector.made = DotDetector.closed = 0
     track = detect_video(clip, DotDetector())
     assert DotDetector.made == DotDetector.closed == len(plan_segments(0, 12, True, scan(clip)))
-    assert np.array_equal(track.frames, np.arange(120)) and np.allclose(track.timestamps, np.arange(120) / FPS, atol=1e-4)
+    assert np.array_equal(track.frames, np.arange(120)) and np.allclose(
+        track.timestamps, np.arange(120) / FPS, atol=1e-4
+    )
     assert track.image_size == SIZE and track.layout == "coco17" and track.world is None
     seen = np.abs(np.arange(120) - 57) > 7  # joined over the gap of 1.5 s, for it looks the same
     assert np.array_equal(track.seen, seen)

@@ -39,7 +39,9 @@ assert all(len(f) == 1 for f in found), found
 d.close(); d.close()
 """
     clip = shared / "video/rendered/boxing/boxing.mp4"
-    result = subprocess.run([sys.executable, "-c", code, str(clip)], capture_output=True, text=True, timeout=120)
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(clip)], capture_output=True, text=True, timeout=120
+    )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
@@ -96,9 +98,19 @@ def test_left_and_right_in_the_hardest_view(shared, detector):
 
     def swapped(track, parts):
         def distance(exchange):
-            return np.mean([np.linalg.norm(track.keypoints[:, J[("rl" if exchange else "lr")[i] + "_" + part], :2]
-                                           - xy[:, names.index(side + "_" + part)], axis=1)
-                            for part in parts for i, side in enumerate("lr")], axis=0)
+            return np.mean(
+                [
+                    np.linalg.norm(
+                        track.keypoints[:, J[("rl" if exchange else "lr")[i] + "_" + part], :2]
+                        - xy[:, names.index(side + "_" + part)],
+                        axis=1,
+                    )
+                    for part in parts
+                    for i, side in enumerate("lr")
+                ],
+                axis=0,
+            )
+
         return int((distance(True) < distance(False)).sum())
 
     raw = detect_video(folder / "cam02.mp4", detector)
@@ -119,7 +131,9 @@ def test_segments_and_workers_change_nothing(shared, detector):
     fresh = detector.spawn()
     passed = [fresh.detect(f.image)[0].keypoints for f in decode(clip, 0.5, 5.0, 720)]
     fresh.close()
-    apart = np.linalg.norm(to_canonical(np.array(passed), "blazepose33")[..., :2] - one.keypoints[..., :2], axis=-1)
+    apart = np.linalg.norm(
+        to_canonical(np.array(passed), "blazepose33")[..., :2] - one.keypoints[..., :2], axis=-1
+    )
     assert np.median(apart, axis=1).max() < 2.0  # pixels of a person 480 px high: below the white noise
 
 

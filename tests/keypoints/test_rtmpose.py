@@ -73,7 +73,9 @@ def dot(x, y, width=400, height=300):
     return np.repeat(value[..., None], 3, axis=2).astype(np.uint8)
 
 
-@pytest.mark.parametrize("box", [(100, 60, 220, 220), (130.5, 40.25, 190.5, 250.75), (10, 10, 390, 290), (-40, -30, 260, 200)])
+@pytest.mark.parametrize(
+    "box", [(100, 60, 220, 220), (130.5, 40.25, 190.5, 250.75), (10, 10, 390, 290), (-40, -30, 260, 200)]
+)
 @pytest.mark.parametrize("x, y", [(150.5, 120.5), (163.0, 99.0)])
 def test_a_point_is_found_where_it_is(tmp_path, box, x, y):
     estimator = PoseEstimator(save_pose_model(tmp_path / "pose.onnx"))
@@ -132,8 +134,12 @@ def test_wrong_models_are_named(tmp_path):
     (tmp_path / "text.onnx").write_text("no model")
     pose = save_pose_model(tmp_path / "pose.onnx")
     odd = save_pose_model(tmp_path / "odd.onnx", points=5)
-    for make in (lambda: PersonDetector(tmp_path / "none.onnx"), lambda: PersonDetector(tmp_path / "text.onnx"),
-                 lambda: PersonDetector(pose), lambda: PoseEstimator(odd)):
+    for make in (
+        lambda: PersonDetector(tmp_path / "none.onnx"),
+        lambda: PersonDetector(tmp_path / "text.onnx"),
+        lambda: PersonDetector(pose),
+        lambda: PoseEstimator(odd),
+    ):
         with pytest.raises(GentgError) as caught:
             make()
         assert caught.value.code == "bad_weights" and caught.value.file
@@ -209,8 +215,13 @@ def test_nothing_is_left_of_a_refused_download(tmp_path, net, url, digest, conse
 def test_a_good_download_happens_once(tmp_path, net):
     reports = []
     for consent in (True, False):
-        path = download_model("https://x.invalid/m.onnx", GOOD, tmp_path / "m.onnx", consent=consent,
-                              report=lambda *a: reports.append(a))
+        path = download_model(
+            "https://x.invalid/m.onnx",
+            GOOD,
+            tmp_path / "m.onnx",
+            consent=consent,
+            report=lambda *a: reports.append(a),
+        )
         assert path.stat().st_size == 500_000
     assert len(net) == 1 and reports[-1] == ("download", 500_000, 500_000)
 

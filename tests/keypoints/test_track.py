@@ -9,7 +9,9 @@ from inference_backend.keypoints.track import load_keypoints, load_track, save_t
 def good(t=4):
     points = np.random.default_rng(0).uniform(10, 200, (t, 17, 3))
     points[..., 2] = 0.8
-    return dict(keypoints=points, layout=np.array("coco17"), image_size=np.array([320, 240]), fps=np.array(25.0))
+    return dict(
+        keypoints=points, layout=np.array("coco17"), image_size=np.array([320, 240]), fps=np.array(25.0)
+    )
 
 
 def write(path, **changes):
@@ -78,7 +80,11 @@ def test_faults_are_named(tmp_path, changes, word):
 def test_files_that_are_none(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "pickle.npz", keypoints=np.array([{}], dtype=object))
-    for name, code in (("none.npz", "no_such_file"), ("text.npz", "bad_keypoints"), ("pickle.npz", "bad_keypoints")):
+    for name, code in (
+        ("none.npz", "no_such_file"),
+        ("text.npz", "bad_keypoints"),
+        ("pickle.npz", "bad_keypoints"),
+    ):
         with pytest.raises(GentgError) as caught:
             load_keypoints(tmp_path / name)
         assert caught.value.code == code

@@ -55,8 +55,10 @@ def test_short_loss_is_bridged_and_marked(figure):
 def test_two_people_in_any_order(figure):
     rng = np.random.default_rng(0)
     times = np.arange(90) / 30
-    near, far = detections(figure(times, height=420, origin=(250, 20))), detections(
-        figure(times, height=200, origin=(480, 150), drift=(-60, 0)))
+    near, far = (
+        detections(figure(times, height=420, origin=(250, 20))),
+        detections(figure(times, height=200, origin=(480, 150), drift=(-60, 0))),
+    )
     found, expected = [], []
     for a, b in zip(near, far):
         order = rng.permutation(2)

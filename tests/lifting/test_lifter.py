@@ -38,7 +38,9 @@ def networks() -> dict[str, Loaded]:
                 p.normal_(0.0, 0.1)
     return {
         "tgt": Loaded(tgt.eval().requires_grad_(False), "1" * 64, {"calibration": [1.2, 0.8]}),
-        "gpc": Loaded(gpc.eval().requires_grad_(False), "2" * 64, {"corrector": {"steps": 2, "threshold": 0.06}}),
+        "gpc": Loaded(
+            gpc.eval().requires_grad_(False), "2" * 64, {"corrector": {"steps": 2, "threshold": 0.06}}
+        ),
     }
 
 
@@ -58,7 +60,10 @@ def lift(
     networks, clip: KeypointTrack, camera: np.ndarray = K, corrector=None, graphs=None, **settings
 ) -> LiftResult:
     lifter = Lifter(
-        EstimateSettings(device="cpu", **({"correction": 1.0} | settings)), **networks, corrector=corrector, graphs=graphs
+        EstimateSettings(device="cpu", **({"correction": 1.0} | settings)),
+        **networks,
+        corrector=corrector,
+        graphs=graphs,
     )
     return lifter.lift(clip, camera)
 

@@ -67,7 +67,9 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize("kind, config, millions", PUBLISHED, ids=[f"{k.__name__}-{m}M" for k, _, m in PUBLISHED])
+@pytest.mark.parametrize(
+    "kind, config, millions", PUBLISHED, ids=[f"{k.__name__}-{m}M" for k, _, m in PUBLISHED]
+)
 def test_published_parameter_counts(kind, config, millions):
     assert round(count(kind(config)) / 1e6, 2) == millions
 
@@ -86,7 +88,9 @@ def test_overfits_a_tiny_batch(name):
     model = tiny(name, **({} if name == "motionagformer_xs" else {"dropout": 0.0}))
     x = example(model)
     target = torch.randn(2, 9, x.shape[2], 3, generator=torch.Generator().manual_seed(2)) * 0.3
-    if name != "martinez":  # what a narrow graph or a short window can express: a function of each joint's input
+    if (
+        name != "martinez"
+    ):  # what a narrow graph or a short window can express: a function of each joint's input
         target = torch.tanh(x[..., :3]) * 0.3
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     losses = []
@@ -111,7 +115,9 @@ def test_absent_frames_change_nothing_for_the_others(name):
     with torch.no_grad():
         a, b = model(x, mask), model(spoilt, mask)
         torch.testing.assert_close(a[mask], b[mask])
-        torch.testing.assert_close(model(x, torch.ones(2, 9, dtype=torch.bool)), model(x), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            model(x, torch.ones(2, 9, dtype=torch.bool)), model(x), atol=1e-5, rtol=1e-4
+        )
         assert torch.isfinite(model(x, torch.zeros(2, 9, dtype=torch.bool) | mask.any())).all()
 
 

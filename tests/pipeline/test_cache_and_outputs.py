@@ -45,7 +45,9 @@ def test_key_changes_with_every_part():
     assert key_of(**a) == key_of(**dict(reversed(a.items())))
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:60] + b"\xff" * 20 + b[80:]])
+@pytest.mark.parametrize(
+    "damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b[:60] + b"\xff" * 20 + b[80:]]
+)
 def test_damaged_entry_is_removed_not_used(tmp_path, damage):
     cache = Cache(tmp_path)
     cache.store("lift", "k", save(np.arange(100.0)))
@@ -126,7 +128,11 @@ def test_folder_that_cannot_be_written(tmp_path):
 
 def test_full_disk_is_told_as_such(tmp_path):
     with pytest.raises(GentgError) as caught, staged(outputs(tmp_path).wanted()):
-        with open("/dev/full", "wb", buffering=0) if os.path.exists("/dev/full") else pytest.skip("no /dev/full") as full:
+        with (
+            open("/dev/full", "wb", buffering=0)
+            if os.path.exists("/dev/full")
+            else pytest.skip("no /dev/full") as full
+        ):
             full.write(b"x")
     assert caught.value.code == "no_space"
 

@@ -77,8 +77,12 @@ def talk(tmp_path):
 
 
 def request(identity: str, clip: Path, folder: Path, **settings) -> dict:
-    return dict(type="request", id=identity, command="estimate",
-                params={"clip": str(clip), "capture": str(folder / f"{identity}.npz"), "settings": settings})
+    return dict(
+        type="request",
+        id=identity,
+        command="estimate",
+        params={"clip": str(clip), "capture": str(folder / f"{identity}.npz"), "settings": settings},
+    )
 
 
 def test_hello_comes_first_and_fast(talk):

@@ -109,7 +109,9 @@ def test_video_keeps_the_source_times(tmp_path):
         found = colour_at(frame.image, at)
         assert found[2] > found[0] + 50, row
     best = cv2.cvtColor(cv2.imread(str(still)), cv2.COLOR_BGR2RGB)
-    np.testing.assert_array_equal(best, draw_on_frame(frames_of(source)[telling_frame(c)].image.copy(), c, telling_frame(c)))
+    np.testing.assert_array_equal(
+        best, draw_on_frame(frames_of(source)[telling_frame(c)].image.copy(), c, telling_frame(c))
+    )
 
 
 def frames_of(source):
@@ -143,8 +145,10 @@ def test_foreign_video_and_unwritable_folder(tmp_path):
     with pytest.raises(GentgError) as caught:
         render_preview(source, capture(TIMES), tmp_path / "file" / "out.mp4")
     assert caught.value.code == "not_writable"
+
     def cancel(*_):
         raise GentgError("cancelled", "stopped")
+
     with pytest.raises(GentgError, match="stopped"):
         render_preview(source, capture(TIMES), tmp_path / "out.mp4", None, cancel)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "in.mp4"], "nothing half-written"

@@ -25,7 +25,9 @@ def test_the_eye_is_a_pinhole_that_looks_at_its_target():
     assert depth[0] == pytest.approx(5.0)
     assert pixels[1, 0] == pytest.approx(200) and pixels[1, 1] < 150, "up is up"
     np.testing.assert_allclose(pixels[2], [200 - 600 / 5, 150])  # one metre to the left at 5 m, focal 600 px
-    position = eye.target - 5.0 * np.array([np.cos(0.3) * np.cos(0.7), np.cos(0.3) * np.sin(0.7), -np.sin(0.3)])
+    position = eye.target - 5.0 * np.array(
+        [np.cos(0.3) * np.cos(0.7), np.cos(0.3) * np.sin(0.7), -np.sin(0.3)]
+    )
     assert np.isnan(eye.project(position[None])[0]).all()
     assert np.unique(eye.canvas().reshape(-1, 3), axis=0).shape[0] > 3, "the floor has a grid"
 
@@ -95,7 +97,10 @@ def test_uncertainty_as_colour(tmp_path):
     sure, unsure = sigma_colours(np.array([0.0, 0.3]))
     assert sure[2] > sure[1] + 80 and min(unsure[:2]) > 200 > unsure[2] + 100
     body = image[40:215, round(SIZE[0] * 240 / SIZE[1]) :][:, 10:230]
-    at = {k: np.argwhere(np.abs(body.astype(int) - c).max(-1) < 40)[:, 1] for k, c in (("l", unsure), ("r", sure))}
+    at = {
+        k: np.argwhere(np.abs(body.astype(int) - c).max(-1) < 40)[:, 1]
+        for k, c in (("l", unsure), ("r", sure))
+    }
     assert len(at["l"]) > 30 and len(at["r"]) > 30 and at["l"].mean() > at["r"].mean() + 20
     assert not has(body, LEFT) and not has(body, RIGHT)
     scale = image[:30, -120:]

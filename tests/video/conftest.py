@@ -28,9 +28,20 @@ def _frame_number(image: np.ndarray) -> int:
 
 
 def _make_clip(
-    path: Path, times: list[float], *, codec: str = "libx264", pixel_format: str = "yuv420p", rotation: int = 0,
-    options: dict | None = None, audio: bool = False, container_options: dict | None = None, gop: int = 10,
-    metadata: dict | None = None, aspect: Fraction | None = None, width: int = WIDTH, height: int = HEIGHT,
+    path: Path,
+    times: list[float],
+    *,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    rotation: int = 0,
+    options: dict | None = None,
+    audio: bool = False,
+    container_options: dict | None = None,
+    gop: int = 10,
+    metadata: dict | None = None,
+    aspect: Fraction | None = None,
+    width: int = WIDTH,
+    height: int = HEIGHT,
 ) -> Path:
     with av.open(str(path), "w", options=container_options or {}) as container:
         container.metadata.update(metadata or {})
@@ -44,11 +55,15 @@ def _make_clip(
             stream.set_display_rotation(rotation)
         sound = container.add_stream("aac", rate=48_000, layout="mono") if audio else None
         if sound:
-            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            samples = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+            )
             samples.sample_rate, samples.pts, samples.time_base = 48_000, 0, Fraction(1, 48_000)
             container.mux(sound.encode(samples))
         for i, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(i, width, height), format="rgb24").reformat(format=pixel_format)
+            frame = av.VideoFrame.from_ndarray(picture(i, width, height), format="rgb24").reformat(
+                format=pixel_format
+            )
             frame.pts, frame.time_base = round(time * 90_000), Fraction(1, 90_000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -72,8 +72,12 @@ def test_rotation_tag_as_the_standard_defines_it(tmp_path, make_clip, rotation):
     image = next(decode(clip)).image
     height, width = 64, 96
     corners = {"red top": (8, 4), "green top": (88, 4), "red bottom": (8, 60), "green bottom": (88, 60)}
-    shift = np.array([min(0, a * width + c * height, a * width, c * height),
-                      min(0, b * width + d * height, b * width, d * height)])
+    shift = np.array(
+        [
+            min(0, a * width + c * height, a * width, c * height),
+            min(0, b * width + d * height, b * width, d * height),
+        ]
+    )
     for name, (x, y) in corners.items():
         u, v = np.array([a * x + c * y, b * x + d * y]) - shift  # ISO/IEC 14496-12
         pixel = image[int(v), int(u)]
@@ -88,8 +92,13 @@ def test_rotation_tag_as_the_standard_defines_it(tmp_path, make_clip, rotation):
 ])  # fmt: skip
 def test_pixel_formats(tmp_path, make_clip, codec, pixel_format, suffix):
     options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
-    clip = make_clip(tmp_path / f"odd.{suffix}", [i / 30 for i in range(6)], codec=codec, pixel_format=pixel_format,
-                     options=options)
+    clip = make_clip(
+        tmp_path / f"odd.{suffix}",
+        [i / 30 for i in range(6)],
+        codec=codec,
+        pixel_format=pixel_format,
+        options=options,
+    )
     for max_size, size in ((None, (64, 96)), (32, (32, 48)), (500, (64, 96))):
         frames = list(decode(clip, max_size=max_size))
         assert len(frames) == 6 and frames[0].image.shape[:2] == size
@@ -114,8 +123,14 @@ def test_audio_is_ignored(tmp_path, make_clip):
 
 
 def test_truncated_file_gives_what_is_left_and_says_so(tmp_path, make_clip):
-    whole = make_clip(tmp_path / "whole.mp4", [i / 30 for i in range(60)], options={"crf": "1"},
-                      container_options={"movflags": "+faststart"}, width=320, height=240)
+    whole = make_clip(
+        tmp_path / "whole.mp4",
+        [i / 30 for i in range(60)],
+        options={"crf": "1"},
+        container_options={"movflags": "+faststart"},
+        width=320,
+        height=240,
+    )
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * 0.6)])
     warnings: list[str] = []
@@ -128,7 +143,9 @@ def test_truncated_file_gives_what_is_left_and_says_so(tmp_path, make_clip):
 
 
 def test_damage_in_the_middle_is_survived(tmp_path, make_clip):
-    whole = make_clip(tmp_path / "whole.mp4", [i / 30 for i in range(60)], options={"crf": "1"}, width=320, height=240)
+    whole = make_clip(
+        tmp_path / "whole.mp4", [i / 30 for i in range(60)], options={"crf": "1"}, width=320, height=240
+    )
     raw = bytearray(whole.read_bytes())
     middle = len(raw) // 2
     raw[middle : middle + 6000] = bytes(6000)
@@ -148,7 +165,12 @@ def test_image_sequence(tmp_path, make_clip, regular_clip, frame_number):
         av.VideoFrame.from_ndarray(f.image, format="rgb24").save(str(tmp_path / f"shot_{i + 11:04d}.png"))
     (tmp_path / "notes.txt").write_text("not a picture")
     warnings: list[str] = []
-    for where in (tmp_path / "shot_0012.png", tmp_path / "shot_####.png", tmp_path / "shot_%04d.png", tmp_path):
+    for where in (
+        tmp_path / "shot_0012.png",
+        tmp_path / "shot_####.png",
+        tmp_path / "shot_%04d.png",
+        tmp_path,
+    ):
         sequence = ImageSequence.find(where, fps=25)
         frames = list(decode(sequence, max_size=32, warn=warnings.append))
         assert [f.index for f in frames] == [0, 1, 2, 4, 5]
@@ -156,7 +178,10 @@ def test_image_sequence(tmp_path, make_clip, regular_clip, frame_number):
         assert [frame_number(f.image) for f in frames] == [0, 1, 2, 4, 5]
         assert frames[0].image.shape == (32, 48, 3)
     assert "1 pictures are missing" in warnings[0]
-    for where, code in ((tmp_path / "none_####.png", "empty_video"), (tmp_path / "no" / "x_1.png", "no_such_file")):
+    for where, code in (
+        (tmp_path / "none_####.png", "empty_video"),
+        (tmp_path / "no" / "x_1.png", "no_such_file"),
+    ):
         with pytest.raises(GentgError) as caught:
             ImageSequence.find(where, fps=25)
         assert caught.value.code == code
@@ -173,7 +198,10 @@ def test_writer_keeps_the_times(tmp_path):
     assert np.allclose([f.time for f in frames], times, atol=2e-5)
     assert frames[0].image.shape == (64, 96, 3)
     assert [int(round(f.image.mean() / 40)) for f in frames] == list(range(5))
-    with pytest.raises(ValueError, match="does not come after"), VideoWriter(tmp_path / "b.mp4", (64, 64)) as writer:
+    with (
+        pytest.raises(ValueError, match="does not come after"),
+        VideoWriter(tmp_path / "b.mp4", (64, 64)) as writer,
+    ):
         writer.add(np.zeros((64, 64, 3), np.uint8), 0.1)
         writer.add(np.zeros((64, 64, 3), np.uint8), 0.1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["preview.mp4"]
@@ -185,7 +213,13 @@ def test_memory_stays_flat(tmp_path, make_clip):
 
     import psutil
 
-    clip = make_clip(tmp_path / "long.mp4", [i / 30 for i in range(240)], options={"preset": "ultrafast"}, width=1280, height=720)
+    clip = make_clip(
+        tmp_path / "long.mp4",
+        [i / 30 for i in range(240)],
+        options={"preset": "ultrafast"},
+        width=1280,
+        height=720,
+    )
     process = psutil.Process()
     gc.collect()
     gc.disable()

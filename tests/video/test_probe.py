@@ -24,12 +24,18 @@ def test_variable_rate_is_known(tmp_path, make_clip):
 
 
 def test_focal_length_from_apples_tag(tmp_path, make_clip):
-    clip = make_clip(tmp_path / "phone.mov", [0.0, 0.1], container_options={"movflags": "use_metadata_tags"},
-                     metadata={"com.apple.quicktime.camera.focal_length.35mm_equivalent": "26"})
+    clip = make_clip(
+        tmp_path / "phone.mov",
+        [0.0, 0.1],
+        container_options={"movflags": "use_metadata_tags"},
+        metadata={"com.apple.quicktime.camera.focal_length.35mm_equivalent": "26"},
+    )
     info = probe(clip)
     assert info.focal_35mm == 26.0
     # the diagonal field of view is what "equivalent" preserves
-    assert math.atan(math.hypot(96, 64) / 2 / info.focal_px) == pytest.approx(math.atan(math.hypot(36, 24) / 2 / 26))
+    assert math.atan(math.hypot(96, 64) / 2 / info.focal_px) == pytest.approx(
+        math.atan(math.hypot(36, 24) / 2 / 26)
+    )
 
 
 def make_bad(tmp_path, kind, make_clip):

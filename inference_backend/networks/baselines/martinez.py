@@ -43,7 +43,10 @@ class Martinez(nn.Module):
         super().__init__()
         c = self.config = config
         self.enter = nn.Sequential(
-            nn.Linear(c.joints_in * c.features, c.width), nn.BatchNorm1d(c.width), nn.ReLU(), nn.Dropout(c.dropout)
+            nn.Linear(c.joints_in * c.features, c.width),
+            nn.BatchNorm1d(c.width),
+            nn.ReLU(),
+            nn.Dropout(c.dropout),
         )
         self.blocks = nn.Sequential(*(_Block(c) for _ in range(c.blocks)))
         self.leave = nn.Linear(c.width, c.joints_out * 3)

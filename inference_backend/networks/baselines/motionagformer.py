@@ -104,7 +104,10 @@ class _Layer(nn.Module):
         joints = len(c.joints)
         self.attention = nn.ModuleList(_Block(_Attention(c.width, c.heads), c) for _ in range(2))
         self.graph = nn.ModuleList(
-            [_Block(_Graph(c.width, joints, adjacency, 0), c), _Block(_Graph(c.width, c.frames, None, c.neighbours), c)]
+            [
+                _Block(_Graph(c.width, joints, adjacency, 0), c),
+                _Block(_Graph(c.width, c.frames, None, c.neighbours), c),
+            ]
         )
         self.blend = nn.Linear(2 * c.width, 2)
         nn.init.zeros_(self.blend.weight)
