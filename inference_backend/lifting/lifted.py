@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,3 +44,13 @@ class Lifted:
 
     def __len__(self) -> int:
         return len(self.joints)
+
+    def turned(self, rotation: np.ndarray) -> Lifted:
+        """The same person in the axes that `rotation` (3, 3) takes these to."""
+        return replace(
+            self,
+            joints=self.joints @ rotation.T,
+            root=self.root @ rotation.T,
+            gravity=self.gravity @ rotation.T,
+            sigma_xyz=np.sqrt(self.sigma_xyz**2 @ (rotation**2).T),  # errors along the axes are independent
+        )

@@ -24,6 +24,7 @@ WINDOW = 64  # frames: the length the networks were trained on
 SHORTEST = 24  # shorter clips are held at their ends up to this many frames
 FASTEST = 62.0  # frames per second; faster clips are lifted as interleaved slower ones
 BRIDGE = 0.4  # seconds: shorter gaps are lifted through
+ROLLED = np.radians(5.0)  # a camera that leans more is put upright for a second lift
 BATCH = 8  # windows at once: fast, and flat in memory
 
 
@@ -128,6 +129,30 @@ class Lifter:
         times = np.asarray(track.timestamps, float)
         family = FAMILIES.index(track.layout) if track.layout in FAMILIES else len(FAMILIES)
 
+        result = self._lift(points, confidence, seen, times, family, report)
+        roll = float(np.arctan2(result.tgt.gravity[0], result.tgt.gravity[1]))
+        if abs(roll) > ROLLED:
+            # Level cameras are what the network knows best, and turning a picture about its axis is exact.
+            upright = np.array(
+                [[np.cos(roll), -np.sin(roll), 0.0], [np.sin(roll), np.cos(roll), 0.0], [0.0, 0.0, 1.0]]
+            )
+            again = self._lift(points @ upright[:2, :2].T, confidence, seen, times, family, report)
+            down = result.tgt.gravity + upright.T @ again.tgt.gravity  # both readings count
+            result = again
+            result.tgt, result.corrected = again.tgt.turned(upright.T), again.corrected.turned(upright.T)
+            result.tgt.gravity = result.corrected.gravity = down / np.linalg.norm(down)
+        return result
+
+    def _lift(
+        self,
+        points: np.ndarray,
+        confidence: np.ndarray,
+        seen: np.ndarray,
+        times: np.ndarray,
+        family: int,
+        report: Report | None,
+    ) -> LiftResult:
+        """`points` (T, 35, 2) = (x/z, y/z), 0 where the confidence (T, 35) is 0."""
         blend = _Blend.empty(len(times))
         pieces = self._pieces(seen, times)
         lengths, gravity, done = [], [], 0

@@ -9,6 +9,7 @@ from gentg_blender.core.skeleton import JOINT_MIRROR, NUM_JOINTS
 from inference_backend.keypoints.layouts import present
 from inference_backend.keypoints.track import KeypointTrack
 from inference_backend.lifting.correct import CorrectorSettings
+from inference_backend.lifting.lifted import Lifted
 from inference_backend.lifting.lifter import Lifter, LiftResult
 from inference_backend.lifting.weights import Loaded
 from inference_backend.networks.gpc import GPC, GPCConfig
@@ -36,6 +37,7 @@ def networks() -> dict[str, Loaded]:
         for p in (*tgt.parameters(), *gpc.parameters()):
             if p.ndim > 1:
                 p.normal_(0.0, 0.1)
+        tgt.gravity_head.weight.mul_(0.02)  # the cameras stand nearly level
     return {
         "tgt": Loaded(tgt.eval().requires_grad_(False), "1" * 64, {"calibration": [1.2, 0.8]}),
         "gpc": Loaded(
@@ -240,3 +242,37 @@ def test_onnx_without_a_folder_and_missing_devices_are_refused(networks):
     if not torch.cuda.is_available():
         with pytest.raises(GentgError, match="cuda"):
             Lifter(EstimateSettings(device="cuda"), **networks)
+
+
+class PlumbLifter(Lifter):
+    """Takes joint 1 for a plumb line's end, seen from the picture's middle, and that line for gravity."""
+
+    def _lift(self, points, confidence, seen, times, family, report):
+        self.seen_pictures = [*getattr(self, "seen_pictures", []), points]
+        down = np.append(points[0, 1] / np.linalg.norm(points[0, 1]), 0.0)
+        frames = len(points)
+        joints = np.concatenate([points, np.zeros((frames, NUM_JOINTS, 1))], -1)
+        sigma = np.broadcast_to([0.1, 0.2, 0.3], joints.shape)
+        pose = Lifted(joints, joints[:, 0] + [0, 0, 3.0], np.full(joints.shape[:2], 0.37), sigma,
+                      np.zeros(NUM_JOINTS), np.zeros((frames, 4)), down)  # fmt: skip
+        return LiftResult(pose, pose, {})
+
+
+@pytest.mark.parametrize("degrees", [3.0, -12.0, 90.0, 170.0])
+def test_a_camera_that_leans_is_put_upright_and_its_result_turned_back(networks, degrees):
+    clip = track(30)
+    clip.keypoints[:, 1] = [
+        *(K[:2, 2] + 100 * np.array([np.sin(np.radians(degrees)), np.cos(np.radians(degrees))])),
+        1.0,
+    ]
+    lifter = PlumbLifter(EstimateSettings(device="cpu"), **networks)
+    got = lifter.lift(clip, K).tgt
+    first = lifter.seen_pictures[0]
+    assert len(lifter.seen_pictures) == (1 if abs(degrees) < 5 else 2)
+    last = lifter.seen_pictures[-1][0, 1]
+    assert abs(np.degrees(np.arctan2(last[0], last[1]))) < 5.0
+    np.testing.assert_allclose(got.joints[..., :2], first, atol=1e-12)  # where the picture as filmed has them
+    np.testing.assert_allclose(got.gravity[:2], first[0, 1] / np.linalg.norm(first[0, 1]), atol=1e-12)
+    np.testing.assert_allclose((got.sigma_xyz**2).sum(-1), 0.1**2 + 0.2**2 + 0.3**2)
+    if degrees == 90.0:
+        np.testing.assert_allclose(got.sigma_xyz[0, 0], [0.2, 0.1, 0.3])
