@@ -144,6 +144,9 @@ class Capture:
     camera_rotation: np.ndarray | None = (
         None  # (T, 3, 3); the identity, as which None is taken, when it stood still
     )
+    # The motion from before the foot lock, for feet that an animator frees; None when nothing was locked.
+    local_rotation_free: np.ndarray | None = None  # (T, B, 4)
+    root_free: np.ndarray | None = None  # (T, 3)
     meta: dict[str, Any] = field(default_factory=dict)  # versions, settings, hashes, warnings
 
     def __post_init__(self) -> None:
@@ -173,8 +176,10 @@ _SCHEMA: dict[str, tuple[str, str]] = {
     "keypoint_names": ("K", "U"), "K": ("33", "f"), "R": ("33", "f"), "t": ("3", "f"),
     "image_size": ("2", "i"), "xyz_tgt": ("TJ3", "f"), "local_rotation_tgt": ("TB4", "f"),
     "root_tgt": ("T3", "f"), "camera_rotation": ("T33", "f"),
+    "local_rotation_free": ("TB4", "f"), "root_free": ("T3", "f"),
 }  # fmt: skip
-_MAY_LACK = {"camera_rotation"}  # files written before cameras were followed
+# Files written before cameras were followed; motion without a foot lock, or from before it was kept.
+_MAY_LACK = {"camera_rotation", "local_rotation_free", "root_free"}
 
 
 def validate(arrays: dict[str, np.ndarray], *, file: str | os.PathLike | None = None) -> None:
@@ -207,6 +212,8 @@ def validate(arrays: dict[str, np.ndarray], *, file: str | os.PathLike | None = 
             refuse(f"'{name}' holds values that are not finite")
     if sizes["T"] == 0:
         refuse("it holds no frame")
+    if ("local_rotation_free" in arrays) != ("root_free" in arrays):
+        refuse("of 'local_rotation_free' and 'root_free' one is missing")
     if np.any(np.diff(arrays["timestamps"]) <= 0):
         refuse("the timestamps do not increase")
     parents = arrays["bone_parents"]
@@ -217,7 +224,8 @@ def validate(arrays: dict[str, np.ndarray], *, file: str | os.PathLike | None = 
 def save_capture(path: str | os.PathLike, capture: Capture) -> Path:
     """Write atomically (a reader never sees half a file). Raises GentgError."""
     path = Path(path)
-    arrays = {f.name: np.asarray(getattr(capture, f.name)) for f in fields(capture) if f.name != "meta"}
+    given = {name: getattr(capture, name) for name in _SCHEMA}
+    arrays = {name: np.asarray(a) for name, a in given.items() if a is not None or name not in _MAY_LACK}
     validate(arrays, file=path)
     arrays["meta"] = np.array(capture.to_json())
     arrays["result_version"] = np.array(RESULT_VERSION)

@@ -7,6 +7,7 @@ play in a 24 fps scene, start late, be trimmed, sped up or retimed. `TimeMap` is
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,6 +66,27 @@ class TimeMap:
     ) -> TimeMap:
         """`frame` shows the video at `time`; the scene runs at `rate`, the video at `speed` times its own."""
         return cls(np.array([frame, frame + rate]), np.array([time, time + speed]), **limits)
+
+    def to_json(self) -> str:
+        limits = [float(f) if np.isfinite(f) else None for f in (self.first, self.last)]
+        return json.dumps({"frames": self.frames.tolist(), "times": self.times.tolist(), "limits": limits})
+
+    @classmethod
+    def from_json(cls, text: str) -> TimeMap:
+        """What `to_json` wrote. Raises GentgError("bad_request") for anything else."""
+        try:
+            values = json.loads(text)
+            first, last = values["limits"]
+            return cls(
+                np.array(values["frames"], float), np.array(values["times"], float),
+                -np.inf if first is None else float(first), np.inf if last is None else float(last),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise GentgError(
+                "bad_request",
+                "The note of when the capture plays is damaged.",
+                hint="Import the capture again.",
+            ) from error
 
     def to_time(self, frame: np.ndarray | float) -> np.ndarray:
         """Scene frames (...) -> seconds (...)."""

@@ -16,6 +16,7 @@ from ..core.rotations import quat_between
 from ..core.skeleton import FEET
 from .action import CONTACT_PROPERTIES, write_curve
 from .compat import channelbag
+from .freed import LEG, free_feet
 from .posed_rig import RECIPE, PosedRig, read_posed, write_posed
 from .retarget import resolve_feet
 from .rig_reader import require_motion
@@ -23,7 +24,6 @@ from .tracks import FROM, STEP, ActionEdit, earlier_action, tracks_of
 
 RELOCKED = "feet locked"
 _CONSTANT = 0
-_LEG = ("thigh", "shin", "foot", "toe")
 
 
 @dataclass
@@ -96,7 +96,8 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
 
     A rig straight from a retarget is solved from its source again (tool.retarget.resolve_feet), where
     feet that are no longer planted move as the actor's do. Captures, and rigs that were cleaned
-    up since, keep all they have but for legs and hips. `blend`: seconds to ease in and out.
+    up since, keep all they have but for legs and hips; where a contact of a capture was taken away the
+    foot moves as before the backend's lock (tool.freed). `blend`: seconds to ease in and out.
     """
     require_motion(ob)
     action = ob.animation_data.action
@@ -117,13 +118,14 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
                 hint="Mark where its feet stand with Mark Contact first.",
             )
         solution = _solution(posed)
+        notes = free_feet(ob, posed, solution, blend)
         report = plant_feet(solution, posed.contacts, posed.times, FeetSettings(blend))
         place_ik(solution, posed.limbs)
         write_posed(edit, posed, solution.pose.rotation, solution.pose.head, _changing(posed))
     if base is not None:
         edit.new.name = f"{base.name} {RELOCKED}"
         edit.new[FROM] = base
-    warnings = posed.warnings + report.notes
+    warnings = posed.warnings + notes + report.notes
     if report.out_of_reach:
         warnings.append(f"In {report.out_of_reach} frames a planted foot is out of the legs' reach.")
     return Relocked(edit.new, report, warnings)
@@ -132,7 +134,7 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
 def _changing(posed: PosedRig) -> set[int]:
     """The controls that a lock changes: legs, hips and the legs' IK controls."""
     chains = posed.body.chains
-    found = {i for r in _LEG for s in (".L", ".R") for i in chains.get(r + s, ())} | set(chains["hips"][:1])
+    found = {i for r in LEG for s in (".L", ".R") for i in chains.get(r + s, ())} | set(chains["hips"][:1])
     ik = [
         n for limb in posed.limbs if limb.end.startswith("foot") for n in (limb.control, limb.pole, limb.toe)
     ]

@@ -24,6 +24,8 @@ from .transaction import Transaction
 
 TAG = "gentg_clip"  # custom property of what an import made: the clip's name
 CAPTURE = "gentg_capture"  # custom property of the armature: path of its result file
+TIMES = "gentg_times"  # ... the TimeMap that its keys were set by, as JSON
+KEYS = "gentg_keys"  # ... and at which times of it, one of core.timing.Keys
 _DONE = object()
 
 
@@ -199,6 +201,7 @@ class CaptureImport:
             for block in (collection, ob, action, before, camera):
                 if block is not None:
                     block[TAG] = name
+            ob[TIMES], ob[KEYS] = self._time_map.to_json(), settings.keys
             if settings.capture_file is not None:
                 ob[CAPTURE] = str(Path(settings.capture_file).resolve())
             if settings.markers:

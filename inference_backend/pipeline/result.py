@@ -41,4 +41,5 @@ def assemble(
         image_size=np.array(track.image_size, dtype=np.int64),
         xyz_tgt=f32(before.xyz), local_rotation_tgt=np.asarray(before.local_rotation, dtype=np.float64),
         root_tgt=np.asarray(before.root, dtype=np.float64), camera_rotation=turning,
+        local_rotation_free=after.local_rotation_free, root_free=after.root_free,
     )  # fmt: skip

@@ -70,6 +70,8 @@ class Solved:
     t: np.ndarray
     standing_height: float  # metres, of the rest pose, crown above soles
     warnings: list[str] = field(default_factory=list)
+    local_rotation_free: np.ndarray | None = None  # float32; None without a foot lock
+    root_free: np.ndarray | None = None
     rest: RestPose = field(kw_only=True, repr=False)
     scale: float = field(kw_only=True)  # our metres in one of the network's
 
@@ -139,14 +141,21 @@ def solve(
 
     contacts = planted_feet(_feet(rest, rotation, path), height, lifted.contacts, times, seen)
     report("solve", frames, frames)
+
+    def finished(rotation: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        local = quat_continuous(
+            fill_gaps(local_rotations(rest.rotation, BONE_PARENTS, rotation), times, seen, rotation=True)
+        )
+        return local, fill_gaps(path, times, seen, rotation=False)
+
+    free: tuple[np.ndarray | None, ...] = (None, None)
     if settings.foot_lock:
+        free = tuple(a.astype(np.float32) for a in finished(rotation, path))
         trusted = contacts.astype(np.float64)
         path = walk(origin)  # the pelvis, not the legs, takes up what held feet would drift
         rotation, path, contacts = lock_feet(rest, rotation, path, contacts, times, seen)
 
-    local = local_rotations(rest.rotation, BONE_PARENTS, rotation)
-    local = quat_continuous(fill_gaps(local, times, seen, rotation=True))
-    path = fill_gaps(path, times, seen, rotation=False)
+    local, path = finished(rotation, path)
     xyz = joints_of(rest, _pose(rest, local, path))
     t = R @ origin
     lengths = np.array([np.linalg.norm(rest.point(a) - rest.point(b)) for a, b in LIMB_EDGES])
@@ -166,6 +175,8 @@ def solve(
         t=t,
         standing_height=rest.standing_height,
         warnings=warnings,
+        local_rotation_free=free[0],
+        root_free=free[1],
         rest=rest,
         scale=scale,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent)]
@@ -10,15 +11,21 @@ sys.path[:0] = [str(Path(__file__).resolve().parent)]
 import bpy  # noqa: E402
 import numpy as np  # noqa: E402
 from case_retarget import build, make_rig, raises, read_back, rigify, source  # noqa: E402
+from striding import striding  # noqa: E402
 
+from gentg_blender.core.contract import save_capture  # noqa: E402
 from gentg_blender.core.retarget.contacts import runs  # noqa: E402
+from gentg_blender.core.rotations import quat_from_axis_angle, quat_multiply  # noqa: E402
+from gentg_blender.core.skeleton import BONE_INDEX  # noqa: E402
 from gentg_blender.tool.cleanup import revert, smooth_action  # noqa: E402
 from gentg_blender.tool.compat import channelbag  # noqa: E402
 from gentg_blender.tool.contacts import has_contacts, lock_feet_again, mark_contact  # noqa: E402
+from gentg_blender.tool.result import ImportSettings, import_capture  # noqa: E402
 from gentg_blender.tool.retarget import RetargetSettings, retarget_to_rig  # noqa: E402
 from gentg_blender.tool.rig_reader import read_contacts  # noqa: E402
 
 FRAMES = list(range(1, 121))
+BLEND = 5  # frames of 0.15 s
 
 
 def contacts_of(ob):
@@ -142,3 +149,145 @@ def test_without_contacts_it_says_so():
         bag.fcurves.remove(curve)
     assert not has_contacts(walk)
     raises("no foot contacts", lock_feet_again, bpy.context, walk)
+
+
+# --------------------------------------------------------------------------- freed from the backend's lock
+
+
+def locked_and_free(tmp, start=1):
+    """A walk as the backend locks it, imported from its file, and where ankles and balls (T, 4, 3) were before the lock:
+    the body drifts, higher by a centimetre, and the left leg swings on its own."""
+    capture = striding()
+    t = np.asarray(capture.timestamps)
+    capture.root_free = capture.root + np.stack(
+        [0.03 * np.sin(2.3 * t), 0.02 * np.sin(1.7 * t), 0.01 + 0 * t], -1
+    )
+    capture.local_rotation_free = capture.local_rotation.copy()
+    swing = quat_from_axis_angle(np.broadcast_to([1.0, 0.0, 0.0], (len(t), 3)), 0.02 * np.sin(3.1 * t))
+    for bone in ("thigh.L", "foot.L"):
+        b = BONE_INDEX[bone]
+        capture.local_rotation_free[:, b] = quat_multiply(capture.local_rotation[:, b], swing)
+    bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 30, 1.0
+    free = replace(capture, local_rotation=capture.local_rotation_free, root=capture.root_free)
+    other = import_capture(
+        bpy.context, free, ImportSettings(name="free", camera=False, start_frame=start)
+    ).armature
+    settings = ImportSettings(
+        name="walk", camera=False, start_frame=start, capture_file=save_capture(tmp / "walk.npz", capture)
+    )
+    return import_capture(bpy.context, capture, settings).armature, feet(other)
+
+
+def take_away(walk, stretch, parts=("l_heel", "l_foot_index")):
+    for part in parts:
+        mark_contact(walk, part, FRAMES[stretch[0]], FRAMES[stretch[1] - 1], False)
+
+
+def whole(contacts, side):
+    """Stretches in which any part of the foot is planted."""
+    return runs(contacts[:, 2 * side] | contacts[:, 2 * side + 1])
+
+
+def off(a, b):
+    return np.linalg.norm(a - b, axis=-1)
+
+
+def test_a_contact_that_is_taken_away_frees_the_foot(tmp):
+    walk, free = locked_and_free(tmp)
+    before, contacts = feet(walk), contacts_of(walk)
+    a, b = next(r for r in whole(contacts, 0) if r[0] > 15)
+    assert off(before, free)[a:b, :2].max() > 0.03  # the lock did something there
+    take_away(walk, (a, b))
+    done = lock_feet_again(bpy.context, walk)
+    assert not done.warnings and done.action["gentg_from"].use_fake_user
+    after = feet(walk)
+    assert off(after, free)[a:b, :2].max() < 0.005
+    away = np.r_[: a - BLEND - 1, b + BLEND + 1 : len(FRAMES)]
+    assert off(after, before)[away].max() < 0.005  # nothing else moved
+    for first, last in whole(contacts, 1):  # and the other foot stands where it stood
+        assert off(after, before)[first:last, 2:].max() < 0.005
+    jump, was = (np.abs(np.diff(x, 2, axis=0))[:, :2].max() for x in (after, free))
+    assert jump < was + 0.012, (jump, was)
+    # marked again, it is locked again: from the import, not from what was freed
+    for part, column in (("l_heel", 0), ("l_foot_index", 1)):
+        for first, last in runs(contacts[:, column]):
+            mark_contact(walk, part, FRAMES[first], FRAMES[last - 1], True)
+    assert np.array_equal(contacts_of(walk), contacts)
+    lock_feet_again(bpy.context, walk)
+    assert off(feet(walk), before).max() < 0.005
+
+
+def test_a_heel_that_lifts_earlier_rolls_as_the_actors_did(tmp):
+    walk, free = locked_and_free(tmp)
+    before, contacts = feet(walk), contacts_of(walk)
+    a, b = next(r for r in flat(contacts, 0) if r[0] > 15)
+    heel = (b - 8, b)
+    take_away(walk, heel, ["l_heel"])
+    assert not lock_feet_again(bpy.context, walk).warnings
+    after = feet(walk)
+    assert moved(after[:, 1:2].repeat(2, 1), (a, b)) < 0.001  # the ball stays planted
+    assert off(after, before)[a:b, 1].max() < 0.02
+    rolled = slice(heel[0] + BLEND, heel[1])
+    foot, wanted = (x[rolled, 0] - x[rolled, 1] for x in (after, free))
+    assert off(foot, wanted).max() < 0.005
+
+
+def test_contacts_of_a_file_moved_by_ten_frames(tmp):
+    walk, free = locked_and_free(tmp)
+    before, contacts = feet(walk), contacts_of(walk)
+    shift_keys(walk, 10)
+    now = contacts_of(walk)
+    assert not lock_feet_again(bpy.context, walk, blend=0.05).warnings
+    after = feet(walk)
+    for a, b in flat(now, 0):
+        assert moved(after, (a, b)) < 0.005
+    stance = next(r for r in whole(contacts, 0) if r[0] > 15)
+    assert off(after, free)[stance[0] : stance[0] + 8, :2].max() < 0.005  # the ten that became free
+    for a, b in whole(contacts, 1):
+        assert off(after, before)[a:b, 2:].max() < 0.005
+
+
+def test_times_of_the_import_are_kept(tmp):
+    walk, free = locked_and_free(tmp, start=31)
+    a, b = next(r for r in whole(contacts_of(walk), 0) if r[0] > 50)
+    take_away(walk, (a, b))
+    assert not lock_feet_again(bpy.context, walk).warnings
+    assert off(feet(walk), free)[a:b, :2].max() < 0.005
+
+
+def test_what_the_animator_changed_is_not_freed(tmp):
+    walk, free = locked_and_free(tmp)
+    stances = [r for r in whole(contacts_of(walk), 0) if r[0] > 15][:2]
+    bag = channelbag(walk.animation_data.action, walk.animation_data.action_slot)
+    curve = bag.fcurves.find('pose.bones["hips"].location', index=0)
+    curve.keyframe_points[stances[0][0] + 3].co_ui.y += 0.02
+    arm = bag.fcurves.find('pose.bones["forearm.L"].rotation_quaternion', index=1)
+    for key in arm.keyframe_points:  # of no concern to the feet
+        key.co_ui.y += 0.3
+    before = feet(walk)
+    for stance in stances:
+        take_away(walk, stance)
+    done = lock_feet_again(bpy.context, walk)
+    (warning,) = done.warnings
+    assert "changed since the import" in warning, warning
+    (a, b), (c, d) = stances
+    after = feet(walk)
+    assert off(after, before)[a:b, :2].max() < 0.005  # stays
+    assert off(after, free)[c:d, :2].max() < 0.005  # is freed all the same
+
+
+def test_without_a_free_motion_it_says_why(tmp):
+    walk, _ = locked_and_free(tmp)
+    before = feet(walk)
+    take_away(walk, next(r for r in whole(contacts_of(walk), 0) if r[0] > 15))
+    path = Path(walk["gentg_capture"])
+    capture = replace(striding(), local_rotation_free=None, root_free=None)
+    save_capture(path, capture)
+    for why in ("before the foot lock", "does not exist", "does not tell which capture"):
+        if why == "does not exist":
+            path.unlink()
+        elif why.endswith("which capture"):
+            del walk["gentg_capture"]
+        done = lock_feet_again(bpy.context, walk)
+        assert any(why in w for w in done.warnings), (why, done.warnings)
+        assert off(feet(walk), before).max() < 0.005

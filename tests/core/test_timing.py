@@ -165,3 +165,15 @@ def test_double_speed():
 def test_seen_runs():
     np.testing.assert_array_equal(seen_runs(np.array([1, 1, 0, 1, 0, 0, 1], bool)), [[0, 1], [3, 3], [6, 6]])
     assert len(seen_runs(np.zeros(4, bool))) == 0
+
+
+@pytest.mark.parametrize("limits", [{}, {"first": 11.0, "last": 20.0}])
+def test_a_time_map_is_noted_as_text(limits):
+    m = TimeMap(np.array([1.0, 24.5, 60.0]), np.array([0.1, 2.0 / 3.0, 0.4]), **limits)
+    again = TimeMap.from_json(m.to_json())
+    frames = np.linspace(-5.0, 80.0, 30)
+    assert np.array_equal(again.to_time(frames), m.to_time(frames))
+    assert (again.first, again.last) == (m.first, m.last)
+    for text in ("", "[]", '{"frames": [1], "times": [1], "limits": [null, null]}'):
+        with pytest.raises(GentgError, match="Import the capture again"):
+            TimeMap.from_json(text)

@@ -161,6 +161,12 @@ def test_foot_lock_can_be_switched_off_and_smoothing_does_something():
     results = {}
     for name, options in {"on": {}, "off": {"foot_lock": False}, "rough": {"smoothing": 0.0}}.items():
         case, results[name] = shoot(world, times, options=options, **NOISY)
+    # what the lock started from comes along, for feet that are freed by hand later
+    on, off = results["on"], results["off"]
+    assert off.local_rotation_free is None and off.root_free is None
+    assert on.local_rotation_free.dtype == on.root_free.dtype == np.float32
+    assert np.abs(on.local_rotation_free - off.local_rotation).max() < 1e-6
+    assert np.abs(on.root_free - off.root).max() < 1e-6
     truth = true_contacts(world, times)
 
     def skate(solved):
