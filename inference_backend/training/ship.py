@@ -93,8 +93,10 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
         out = mean_with_mirror(
             model(x, batch.times, batch.family), model, batch.points, batch.confidence, batch.times, batch.family
         )  # fmt: skip
-        errors.append((out.joints - truth_in_virtual_camera(batch, x)[0])[:, :, 1:].flatten(0, 2))
-        scales.append(out.scale[:, :, 1:].flatten(0, 2))
+        # The middle of a window, which is what lifting blends overlapping windows from.
+        middle = slice(out.joints.shape[1] // 4, -(out.joints.shape[1] // 4))
+        errors.append((out.joints - truth_in_virtual_camera(batch, x)[0])[:, middle, 1:].flatten(0, 2))
+        scales.append(out.scale[:, middle, 1:].flatten(0, 2))
     error, scale = torch.cat(errors), torch.cat(scales)
     factors = torch.stack(
         [(error[:, :2].abs().mean(-1) / scale[:, 0]).mean(), (error[:, 2].abs() / scale[:, 1]).mean()]
