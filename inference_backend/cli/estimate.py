@@ -183,7 +183,7 @@ def _refuse_collisions(jobs: list[tuple[Path, dict[str, Any]]]) -> None:
 
 def _focal_px(clip: Path, args: argparse.Namespace) -> float:
     from inference_backend.pipeline.camera import focal_px_from_mm
-    from inference_backend.pipeline.estimate import open_source
+    from inference_backend.pipeline.inputs import open_source
     from inference_backend.video.probe import probe
 
     return focal_px_from_mm(args.focal_mm, probe(open_source(clip, args.sequence_fps)).size)

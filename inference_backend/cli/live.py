@@ -93,7 +93,7 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     from inference_backend.live.lifter import SMOOTH, LiveLifter
     from inference_backend.live.session import run_live
     from inference_backend.pipeline.camera import focal_px_from_mm, intrinsics
-    from inference_backend.pipeline.estimate import open_detector
+    from inference_backend.pipeline.inputs import open_detector
     from inference_backend.video.probe import probe
 
     settings = _settings(args)

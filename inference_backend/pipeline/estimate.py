@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-import logging
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +16,16 @@ from inference_backend import __version__
 from .cache import Cache, key_of
 from .camera import Intrinsics, intrinsics
 from .folders import cache_folder
+from .inputs import (
+    content,
+    expected_frames,
+    identity,
+    open_detector,
+    open_source,
+    source_facts,
+    versions,
+    weights_on_disk,
+)
 from .outputs import Outputs, staged
 from .reporter import Reporter, peak_memory
 
@@ -27,52 +33,10 @@ if TYPE_CHECKING:  # these import torch, cv2 or av, which `hello` must not wait 
     from inference_backend.keypoints.people import PeopleFound
     from inference_backend.keypoints.track import KeypointTrack
     from inference_backend.lifting.lifter import LiftResult
-    from inference_backend.video.probe import VideoInfo
     from inference_backend.video.sequence import ImageSequence
 
-_log = logging.getLogger(__name__)
 # What a lift depends on; other settings only concern the solver and need no new lift.
 _LIFT_SETTINGS = ("quality", "correction", "seed", "runtime", "device")
-
-
-def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
-    """The clip, or the image sequence that it is a picture or the pattern of. Raises GentgError."""
-    from inference_backend.video.sequence import IMAGE_SUFFIXES, ImageSequence
-
-    if sequence_fps is not None:
-        return ImageSequence.find(clip, sequence_fps)
-    if clip.suffix.lower() in IMAGE_SUFFIXES:
-        raise GentgError(
-            "bad_request",
-            "This is a picture, not a video.",
-            file=clip,
-            hint="For an image sequence give its frame rate: --sequence-fps FPS",
-        )
-    return clip
-
-
-def open_detector(name: str, everybody: bool = False) -> Any:
-    """`mediapipe`, or the folder of RTMDet and RTMPose models. Raises GentgError.
-
-    `everybody`: it must find all people, to list them or to follow a chosen one; else one may be enough.
-    """
-    if name == "mediapipe" and everybody:
-        from inference_backend.keypoints.mediapipe_people import MediapipePeople
-
-        return MediapipePeople()
-    if name == "mediapipe":
-        from inference_backend.keypoints.mediapipe_pose import MediapipePose
-
-        return MediapipePose()
-    if not Path(name).is_dir():
-        raise GentgError(
-            "bad_request",
-            f"There is no detector '{name}'.",
-            hint="Choose mediapipe, or give the folder that holds an RTMDet and an RTMPose .onnx file.",
-        )
-    from inference_backend.keypoints.rtmpose import RtmPose
-
-    return RtmPose.open(name)
 
 
 class Estimator:
@@ -113,15 +77,15 @@ class Estimator:
         stages += ["correct"] * (settings.correction > 0) + ["preview"] * bool(
             outputs.preview or outputs.still
         )
-        report.left.plan(stages + ["blender"] * bool(found), _expected_frames(info, settings))
+        report.left.plan(stages + ["blender"] * bool(found), expected_frames(info, settings))
         with staged(outputs.wanted(*FILES)) as late:
             with staged(outputs.wanted("capture", "preview", "still")) as early:
                 run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
-                raw = run.detect(source, info)
+                raw = run.detect(source)
                 camera = intrinsics(settings, info.size, info.focal_px)
                 track = run.clean(raw)
                 capture = run.to_capture(track, camera, run.turning(source, track, camera))
-                capture.meta["source"] = _source_facts(info)
+                capture.meta["source"] = source_facts(info)
                 run.write(capture, early["capture"])
                 if outputs.preview or outputs.still:
                     from inference_backend.preview import render_preview
@@ -174,7 +138,7 @@ class Estimator:
         with _about(clip):
             info = probe(clip)
             run = _Run(self, settings, report, Cache(None))
-            return run.clean(run.detect(clip, info)), intrinsics(settings, info.size, info.focal_px)
+            return run.clean(run.detect(clip)), intrinsics(settings, info.size, info.focal_px)
 
     def people(
         self, clip: Path, settings: EstimateSettings, report: Reporter, *, use_cache: bool = True,
@@ -192,14 +156,14 @@ class Estimator:
             source = open_source(clip, sequence_fps)
             info = probe(source)
             report("probe", 1, 1)
-            report.left.plan(("probe", "people"), _expected_frames(info, settings))
+            report.left.plan(("probe", "people"), expected_frames(info, settings))
             with report.loading():
                 detector = self.detector(settings, everybody=True)
             s = settings
             key = key_of(
                 version=__version__,
-                content=_content(source),
-                detector=_identity(detector),
+                content=content(source),
+                detector=identity(detector),
                 start=s.start,
                 end=s.end,
             )
@@ -240,7 +204,7 @@ class _Run:
         self.cleaning: dict[str, int] = {}
         self.detector: dict[str, Any] | None = None  # None: the keypoints came from a file
 
-    def detect(self, source: Path | ImageSequence, info: VideoInfo) -> KeypointTrack:
+    def detect(self, source: Path | ImageSequence) -> KeypointTrack:
         """The person's raw keypoints, from the cache if the same content was seen before."""
         from inference_backend.keypoints.detect import detect_video
 
@@ -249,10 +213,10 @@ class _Run:
         s, person = self.settings, self.settings.chosen_person
         with self.report.loading():
             detector = self.estimator.detector(s, everybody=person is not None)
-        self.detector = _identity(detector)
+        self.detector = identity(detector)
         key = key_of(
             version=__version__,
-            content=_content(source),
+            content=content(source),
             detector=self.detector,
             start=s.start,
             end=s.end,
@@ -298,7 +262,7 @@ class _Run:
 
         boxes = person_boxes(track)
         key = key_of(
-            version=__version__, content=_content(source), K=camera.K, frames=track.frames, boxes=boxes
+            version=__version__, content=content(source), K=camera.K, frames=track.frames, boxes=boxes
         )
         motion = self._through_cache(
             "camera", key, load_motion,
@@ -312,7 +276,7 @@ class _Run:
         """3D by TGT and by TGT with GPC."""
         s = self.settings
         key = key_of(
-            version=__version__, weights=_weights_on_disk(), K=camera.K, keypoints=track.keypoints, seen=track.seen,
+            version=__version__, weights=weights_on_disk(), K=camera.K, keypoints=track.keypoints, seen=track.seen,
             timestamps=track.timestamps, layout=track.layout, size=list(track.image_size),
             **{name: getattr(s, name) for name in _LIFT_SETTINGS},
         )  # fmt: skip
@@ -396,50 +360,3 @@ def _about(file: Path) -> Iterator[None]:
         if error.file is None and error.code not in ("cancelled", "bad_request"):
             error.file = str(file)
         raise
-
-
-def _identity(detector: Any) -> dict[str, Any]:
-    """What a cached detection depends on besides the clip."""
-    return {"name": detector.name, "version": detector.version, "hashes": detector.hashes}
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape the result."""
-    names = ("numpy", "scipy", "torch", "mediapipe", "av", "opencv-contrib-python-headless", "onnxruntime")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _expected_frames(info: VideoInfo, settings: EstimateSettings) -> int:
-    """About how many frames the chosen range holds."""
-    end = min(info.duration, settings.end) if settings.end is not None else info.duration
-    share = (end - (settings.start or 0.0)) / info.duration if info.duration > 0 else 1.0
-    return max(1, round(info.frame_count * share))
-
-
-def _content(source: Path | ImageSequence) -> str:
-    from inference_backend.video.probe import content_key
-    from inference_backend.video.sequence import ImageSequence
-
-    if isinstance(source, ImageSequence):
-        return key_of(
-            files=[content_key(f) for f in source.files], numbers=list(source.numbers), fps=source.fps
-        )
-    return content_key(source)
-
-
-def _weights_on_disk() -> dict[str, str]:
-    from inference_backend.video.probe import content_key
-
-    folder = Path(__file__).resolve().parents[1] / "weights"
-    return {p.name: content_key(p) for p in sorted(folder.glob("*.safetensors"))}
-
-
-def _source_facts(info: VideoInfo) -> dict[str, Any]:
-    facts = {f.name: getattr(info, f.name) for f in fields(info)}
-    return facts | {"path": str(info.path.absolute()), "image_size": list(facts.pop("size"))}
