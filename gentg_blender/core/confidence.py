@@ -58,8 +58,3 @@ def mean_confidence(sigma: np.ndarray) -> np.ndarray:
     sigma (T, n) metres. The variances of the joints are averaged first.
     """
     return probability_within(np.sqrt(np.mean(np.square(sigma), axis=1)))
-
-
-def part_confidence(sigma: np.ndarray, names: np.ndarray) -> dict[str, np.ndarray]:
-    """`mean_confidence` (T,) of every part of the body; sigma (T, J) metres, names (J,)."""
-    return {part: mean_confidence(sigma[:, columns]) for part, columns in part_columns(names).items()}

@@ -171,7 +171,7 @@ class Lifter:
                 done += len(group)
                 if report:
                     report("lift", done, len(pieces))
-        return self._result(blend, seen, times, lengths, gravity)
+        return self._result(blend, times, lengths, gravity)
 
     # ------------------------------------------------------------------ windows
     def _pieces(self, seen: np.ndarray, times: np.ndarray) -> list[tuple[np.ndarray, Window]]:
@@ -262,9 +262,7 @@ class Lifter:
         blend.resampled += share * frames
         blend.frames += frames
 
-    def _result(
-        self, blend: _Blend, seen: np.ndarray, times: np.ndarray, lengths: list, gravity: list
-    ) -> LiftResult:
+    def _result(self, blend: _Blend, times: np.ndarray, lengths: list, gravity: list) -> LiftResult:
         have = blend.weight > 0
         total = blend.weight[have]
 

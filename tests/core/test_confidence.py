@@ -7,7 +7,8 @@ from gentg_blender.core.confidence import (
     BODY_PARTS,
     ERROR_SPREAD,
     body_part,
-    part_confidence,
+    mean_confidence,
+    part_columns,
     probability_within,
 )
 from gentg_blender.core.skeleton import BONES, JOINT_INDEX, JOINTS
@@ -27,7 +28,7 @@ def test_no_uncertainty_is_certainty():
 def test_only_the_uncertain_part_loses_confidence():
     sigma = np.full((4, len(JOINTS)), 0.02)
     sigma[2, [JOINT_INDEX["l_elbow"], JOINT_INDEX["l_wrist"]]] = 0.5
-    got = part_confidence(sigma, np.array(JOINTS))
+    got = {p: mean_confidence(sigma[:, columns]) for p, columns in part_columns(np.array(JOINTS)).items()}
     assert set(got) == set(BODY_PARTS)
     assert got["arm.L"][2] < 0.05 and got["arm.L"][1] > 0.99
     assert all(v.min() > 0.99 for k, v in got.items() if k != "arm.L")

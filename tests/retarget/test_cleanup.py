@@ -24,9 +24,11 @@ from gentg_blender.core.retarget.cleanup import (
 )
 from gentg_blender.core.retarget.keys import quat_to_euler, smooth
 from gentg_blender.core.retarget.mapping import Mapping
-from gentg_blender.core.retarget.sampling import EULER_ORDERS, basis_rotation, euler_to_quat
+from gentg_blender.core.retarget.sampling import basis_rotation, euler_to_quat
 from gentg_blender.core.retarget.solve import solve
 from gentg_blender.core.rotations import quat_from_axis_angle, rotation_angle
+
+EULER_ORDERS = ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX")
 
 
 def turns(angle, axis=(0.0, 0.0, 1.0)):

@@ -12,7 +12,6 @@ from gentg_blender.core.contract import GentgError
 from gentg_blender.core.retarget import Mapping, RigBone, dry_report, recognise
 from gentg_blender.core.retarget.mapping import ROLES
 from gentg_blender.core.retarget.presets import PRESETS
-from gentg_blender.core.retarget.rig import bones_from_json, bones_to_json
 
 KEYS = [p.key for p in PRESETS]
 
@@ -137,13 +136,6 @@ def test_damaged_maps_are_refused(tmp_path, text):
         Mapping.load(path)
     with pytest.raises(GentgError, match="does not exist"):
         Mapping.load(tmp_path / "none.json")
-
-
-def test_rigs_survive_as_text():
-    bones, _ = make_rig("rigify")
-    assert bones_from_json(bones_to_json(bones)) == bones
-    with pytest.raises(GentgError):
-        bones_from_json('[{"name": "a"}]')
 
 
 def test_the_dry_report_names_what_is_wrong():

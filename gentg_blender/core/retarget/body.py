@@ -55,9 +55,6 @@ class Space:
     def points(self, local: np.ndarray) -> np.ndarray:
         return self.origin + self.scale * quat_rotate(self.rotation, np.asarray(local, float))
 
-    def local_points(self, points: np.ndarray) -> np.ndarray:
-        return quat_rotate(quat_conjugate(self.rotation), points - self.origin) / self.scale
-
     def rotations(self, local: np.ndarray) -> np.ndarray:
         return quat_multiply(self.rotation, np.asarray(local, float))
 

@@ -20,7 +20,6 @@ ROLE_PARENT: dict[str, str | None] = {
     b: (BONES[p] if p >= 0 else None) for b, p in zip(BONES, BONE_PARENTS, strict=True)
 }
 REQUIRED: tuple[str, ...] = ("hips",)
-USUAL: tuple[str, ...] = tuple(r for r in BONES if r.split(".")[0] not in ("shoulder", "toe", "chest"))
 # What the joint at a limb's end is the head of.
 NEXT: dict[str, str] = {
     f"{a}{s}": f"{b}{s}"

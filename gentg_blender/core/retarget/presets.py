@@ -231,8 +231,3 @@ PRESETS: tuple[Preset, ...] = (
 )  # fmt: skip
 
 PRESET: dict[str, Preset] = {p.key: p for p in PRESETS}
-
-
-def written_out(names: tuple[str, ...] | str, side: str) -> tuple[str, ...]:
-    """Names of switches and IK controls for one side, "L" or "R" in the rig's own spelling."""
-    return tuple(n.replace("{s}", side) for n in ((names,) if isinstance(names, str) else names))

@@ -1,13 +1,9 @@
-"""Bones of any armature as plain data, so that a rig that fails can be sent as a text file."""
+"""Bones of any armature as plain data."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
-
-from ..contract import GentgError
+from dataclasses import dataclass, replace
 
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -26,40 +22,6 @@ class RigBone:
     inherit_rotation: bool = True
     local_location: bool = True  # location is given in the bone's own rest axes
     connected: bool = False  # its head is glued to its parent's tail: it cannot move away
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> RigBone:
-        """Raises GentgError("bad_request") for missing, unknown or malformed values."""
-        known = {f.name for f in fields(cls)}
-        try:
-            if unknown := set(data) - known:
-                raise ValueError(f"unknown entries {sorted(unknown)}")
-            values = dict(data)
-            for name, size in (("head", 3), ("tail", 3), ("rotation", 4)):
-                values[name] = tuple(float(x) for x in values[name])
-                if len(values[name]) != size:
-                    raise ValueError(f"{name} needs {size} numbers")
-            return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
-            raise GentgError("bad_request", f"Not a description of a bone: {error}") from error
-
-
-def bones_to_json(bones: Sequence[RigBone]) -> str:
-    return json.dumps([b.to_json() for b in bones], ensure_ascii=False, allow_nan=False, indent=1)
-
-
-def bones_from_json(text: str) -> list[RigBone]:
-    """Raises GentgError("bad_request")."""
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise GentgError("bad_request", f"Not a description of a rig: {error}") from error
-    if not isinstance(data, list):
-        raise GentgError("bad_request", "Not a description of a rig: a list of bones is wanted.")
-    return [RigBone.from_json(b) for b in data]
 
 
 def parents_first(bones: Sequence[RigBone]) -> list[RigBone]:

@@ -6,8 +6,6 @@ import numpy as np
 
 from ..rotations import normalize, quat_from_axis_angle, quat_multiply
 
-EULER_ORDERS = ("XYZ", "XZY", "YXZ", "YZX", "ZXY", "ZYX")
-
 
 def euler_to_quat(angles: np.ndarray, order: str) -> np.ndarray:
     """Angles (T, 3) in x, y, z places -> (T, 4). "XYZ" means that X turns first, as in Blender."""

@@ -100,7 +100,7 @@ def solve(source: SourceMotion, rig: ControlRig, mapping: Mapping, scale: float 
              for role, c in src.chains.items() if role != "root"}  # fmt: skip
     shear = rig.space.from_world
 
-    turns = _trunk(delta, src, tgt, align)
+    turns = _trunk(delta, tgt, align)
     swing_align: dict[str, np.ndarray] = {}
     for role in tgt.chains:
         part = role.split(".")[0]
@@ -110,7 +110,7 @@ def solve(source: SourceMotion, rig: ControlRig, mapping: Mapping, scale: float 
             turns[role] = [
                 quat_multiply(delta[role], quat_multiply(_sole_turn(role, src, tgt, align), align))
             ]
-    rotation, keyed = _apply(turns, rig, tgt, align, len(source))
+    rotation, keyed = _apply(turns, rig, tgt, len(source))
 
     k = leg_scale(src, tgt) if scale is None else float(scale)
     pose = Pose(rotation, np.empty(0), {hips: np.broadcast_to(tgt.head[hips], (len(source), 3))})
@@ -135,9 +135,7 @@ def _hip_centre(head: np.ndarray, body: Body) -> np.ndarray:
     return head[:, body.chains["hips"][0]]
 
 
-def _trunk(
-    delta: dict[str, np.ndarray], src: Body, tgt: Body, align: np.ndarray
-) -> dict[str, list[np.ndarray]]:
+def _trunk(delta: dict[str, np.ndarray], tgt: Body, align: np.ndarray) -> dict[str, list[np.ndarray]]:
     """Q of hips, spine, chest, neck, head and shoulders, one for each bone of a role's chain.
 
     Spines of different numbers of bones share the bend evenly: the source's bones are knots at
@@ -212,7 +210,7 @@ def _sole_turn(role: str, src: Body, tgt: Body, align: np.ndarray) -> np.ndarray
     return quat_from_axis_angle(src.up, angle)
 
 
-def _apply(turns, rig: ControlRig, tgt: Body, align: np.ndarray, frames: int) -> tuple[np.ndarray, set[int]]:
+def _apply(turns, rig: ControlRig, tgt: Body, frames: int) -> tuple[np.ndarray, set[int]]:
     """Posed rotations of all controls; those without motion ride on their parent in rest."""
     q_of = {bone: q for role, qs in turns.items() for bone, q in zip(tgt.chains[role], qs, strict=False)}
     for role, qs in turns.items():  # feet and toes give one Q for the whole chain
