@@ -1,1 +1,1 @@
-"""Blender data in and out. May import: bpy, mathutils, numpy and gentg_blender.core. Needs no window."""
+"""Blender data in and out. May import: bpy, addon_utils, mathutils, numpy, `..core`. Needs no window."""

@@ -1,1 +1,1 @@
-"""Diffusion: schedules, sampler, guidance. Knows no network. May import torch and core.skeleton."""
+"""Diffusion: schedules, sampler, guidance. Knows no network. May import: torch, gentg_blender.core."""

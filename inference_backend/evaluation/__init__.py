@@ -1,1 +1,4 @@
-"""Metrics, readers of references, suites, reports. May import: numpy, scipy, cv2, core, keypoints, lifting, networks, training."""
+"""Metrics, readers of references, suites, reports.
+
+May import: numpy, scipy, cv2, h5py, torch, keypoints, lifting, networks, training, gentg_blender.core.
+"""

@@ -1,1 +1,1 @@
-"""Networks as ONNX, TorchScript and exported programs. May import networks, core and torch."""
+"""Networks as ONNX, TorchScript and exported programs. May import: torch, networks, gentg_blender.core."""

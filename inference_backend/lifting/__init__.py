@@ -1,1 +1,4 @@
-"""Keypoints to 3D with uncertainty: windows, weights. May import networks, diffusion, export, core."""
+"""Keypoints to 3D with uncertainty: windows, weights.
+
+May import: numpy, torch, safetensors, onnxruntime, networks, diffusion, export, gentg_blender.core.
+"""

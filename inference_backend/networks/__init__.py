@@ -1,1 +1,1 @@
-"""Networks, one readable file each. May import torch and gentg_blender.core.skeleton."""
+"""Networks, one readable file each. May import: torch, gentg_blender.core."""

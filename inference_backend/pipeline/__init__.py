@@ -1,1 +1,4 @@
-"""Stages in order, progress, cache, outputs, the JSON-lines server. May import: every backend folder but `cli`, and gentg_blender.core."""
+"""Stages in order, progress, cache, outputs, the JSON-lines server.
+
+May import: numpy, av, psutil, torch, video, keypoints, lifting, solve, preview, gentg_blender.core.
+"""

@@ -1,1 +1,4 @@
-"""Training: data, losses, loop. May import networks, lifting, diffusion, keypoints.layouts, core."""
+"""Training: data, losses, loop.
+
+May import: numpy, torch, tqdm, yaml, networks, lifting, diffusion, keypoints.layouts, gentg_blender.core.
+"""

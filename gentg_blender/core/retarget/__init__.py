@@ -1,4 +1,4 @@
-"""From one skeleton to another. May import: the standard library, numpy and gentg_blender.core."""
+"""From one skeleton to another. May import: the standard library, numpy, `..core`."""
 
 from .mapping import DryReport, Mapping, dry_report
 from .recognise import Recognition, recognise

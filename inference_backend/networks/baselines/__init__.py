@@ -1,4 +1,4 @@
-"""Published lifters, rewritten from their papers, to compare TGT with. May import: torch, gentg_blender.core.skeleton.
+"""Published lifters, rewritten from their papers, to compare TGT with. May import: torch, networks, gentg_blender.core.
 
 All share one interface: `forward(features (B, T, J, F), mask (B, T) bool or None) -> (B, T, J_out, 3)`; `mask` is
 True for frames that exist. `BASELINES` maps a name to its default config and its class; sizes of input and
