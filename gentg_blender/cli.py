@@ -14,7 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .core.contract import EstimateSettings, GentgError, atomic_file, encode, message
+from .core.contract import PROMINENT, EstimateSettings, GentgError, atomic_file, encode, message
 from .core.delivery import FILES, SUFFIXES, Delivery, add_delivery
 from .job.find_python import PYTHON_VARIABLE
 
@@ -54,6 +54,8 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     what = parser.add_argument_group("how to estimate")
     what.add_argument("--start", type=float, metavar="S", help="begin at this second of the video")
     what.add_argument("--end", type=float, metavar="S", help="end at this second")
+    what.add_argument("--person", type=_person, metavar=f"N|{PROMINENT}",
+                      help=f"whom to follow, by the numbers of 'gentg people' (default: {_DEFAULT.person})")  # fmt: skip
     what.add_argument("--height", type=float, metavar="M", help="the person's standing height in metres")
     lens = what.add_mutually_exclusive_group()
     lens.add_argument(
@@ -78,6 +80,15 @@ def build_parser(prog: str) -> argparse.ArgumentParser:
     what.add_argument("--backend-python", type=Path, metavar="FILE",
                       help=f"the backend's Python (default: ${PYTHON_VARIABLE}, else the one that was set up)")  # fmt: skip
     return parser
+
+
+def _person(text: str) -> int | str:
+    """What --person takes."""
+    if text == PROMINENT:
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is neither a number from 1 on nor '{PROMINENT}'")
+    return int(text)
 
 
 def main(argv: list[str], prog: str = f"blender --command {NAME}") -> int:
@@ -162,7 +173,9 @@ def _items(args: argparse.Namespace) -> list[Any]:
             refuse("--clip goes with --capture")
         if args.out is None:
             refuse("say with --out where the captures go")
-        sources = [(path, path.stem.rstrip("#_.- ") or path.stem) for path in find_clips(args.clips)]
+        clips = find_clips(args.clips, args.sequence_fps is not None)
+        who = f"_person{args.person}" if isinstance(args.person, int) else ""
+        sources = [(path, (path.stem.rstrip("#_.- ") or path.stem) + who) for path in clips]
     if len(sources) > 1 and (
         args.name or args.clip or any(isinstance(getattr(args, kind), str) for kind in wanted)
     ):
@@ -197,7 +210,7 @@ def _output(args: argparse.Namespace, kind: str, stem: str) -> Path:
 
 def _setting_names() -> list[str]:
     known = {f.name for f in fields(EstimateSettings)}
-    return [n for n in ("start", "end", "height", "fov", "focal_mm", "detector", "quality", "correction", "smoothing",
+    return [n for n in ("start", "end", "person", "height", "fov", "focal_mm", "detector", "quality", "correction", "smoothing",
                         "foot_lock", "device", "runtime", "seed") if n in known or n == "focal_mm"]  # fmt: skip
 
 
@@ -216,7 +229,7 @@ def _queue(args: argparse.Namespace) -> Any:
     from .job.client import BackendCommand
     from .job.jobs import JobQueue
 
-    EstimateSettings.from_dict({k: v for k, v in _settings(args).items() if k != "focal_mm"})
+    EstimateSettings.from_dict({k: v for k, v in _settings(args).items() if k not in ("focal_mm", "person")})
     command = BackendCommand(find_backend_python(args.backend_python), ROOT, _logs(args))
     command.check()
     return JobQueue(lambda: command)

@@ -12,8 +12,9 @@ from typing import Any
 
 import bpy
 
-from .core.contract import Capture, GentgError, load_capture
+from .core.contract import PROMINENT, Capture, GentgError, load_capture
 from .core.delivery import Delivery
+from .core.pictures import IMAGE_SUFFIXES, find_pictures
 from .core.retarget import Mapping
 from .job.jobs import Job, JobQueue, State
 from .tool.append_rig import append_rig
@@ -25,6 +26,7 @@ from .tool.retarget import retarget_to_rig
 VIDEO_SUFFIXES = frozenset(
     ".mp4 .mov .m4v .mkv .webm .avi .mpg .mpeg .mts .m2ts .wmv .flv .ogv .3gp .mxf .ts".split()
 )
+_NO_CLIP = ("no_such_file", "not_a_video", "empty_video")  # what keeps a clip from standing behind the camera
 _POLL = 0.05  # seconds between looks at the backend
 Say = Callable[[str], None]
 
@@ -58,8 +60,11 @@ class Outcome:
     error: dict[str, Any] | None = None
 
 
-def find_clips(names: list[str]) -> list[Path]:
-    """Files as they are, folders as the videos in them, by name. Raises GentgError for an empty folder."""
+def find_clips(names: list[str], sequences: bool = False) -> list[Path]:
+    """Files as they are, folders as the videos in them, by name. Raises GentgError for an empty folder.
+    With `sequences` a folder is a clip itself, of numbered pictures."""
+    if sequences:
+        return [Path(name) for name in names]
     return _find(names, VIDEO_SUFFIXES, "video")
 
 
@@ -88,8 +93,8 @@ def run(
     """Work on one item after the other; an item that fails ends as an outcome with its error.
 
     With a `queue` every item's clip is estimated with `settings` (EstimateSettings' fields, or
-    `focal_mm`) into its capture file first; without one the capture file is read. Clears the
-    open file. KeyboardInterrupt ends the backend and is passed on.
+    `focal_mm`, or as `person` a number of the command "people") into its capture file first; without
+    one the capture file is read. Clears the open file. KeyboardInterrupt ends the backend and is passed on.
     """
     try:
         for item in items:
@@ -120,30 +125,50 @@ def run(
 
 def _estimate(item: Item, settings: dict[str, Any], queue: JobQueue, outcome: Outcome, say: Say) -> None:
     """Let the backend write the item's capture file. Raises the backend's error."""
-    if item.clip is None or not item.clip.exists() and "#" not in item.clip.name:
+    if item.clip is None or item.sequence_fps is None and not item.clip.exists():
         raise GentgError("no_such_file", "The clip does not exist.", file=item.clip)
+    first = item.clip if item.sequence_fps is None else next(iter(find_pictures(item.clip).values()))
     if (focal := settings.pop("focal_mm", None)) is not None:
-        settings["focal_px"] = focal / 36.0 * max(_movie_size(item.clip))
-    params: dict[str, Any] = {"clip": str(item.clip.resolve()), "capture": str(item.capture.resolve()),
-                              "settings": settings}  # fmt: skip
+        settings["focal_px"] = focal / 36.0 * max(_picture_size(first))
+    params: dict[str, Any] = {"clip": str(item.clip.resolve()), "settings": settings}
     if item.sequence_fps is not None:
         params["sequence_fps"] = item.sequence_fps
-    job = queue.submit(Job(item.name, "estimate", params))
+    if (number := settings.get("person", PROMINENT)) != PROMINENT:
+        settings["person"] = PROMINENT
+        settings["person"] = _person(item, number, _work(Job(item.name, "people", {**params}), queue, say))
+    params["capture"] = str(item.capture.resolve())
+    job = _work(Job(item.name, "estimate", params), queue, say)
+    outcome.outputs["capture"] = str(item.capture)
+    outcome.warnings += [str(w) for w in (job.result or {}).get("warnings", ())]
+
+
+def _work(job: Job, queue: JobQueue, say: Say) -> Job:
+    """Let the backend do it, telling how it gets on. Raises the backend's error."""
+    queue.submit(job)
     told, stage = time.monotonic(), ""
     while not job.state.ended:
         queue.poll()
         now = time.monotonic()
         if job.progress.stage != stage or now - told > 5.0:
-            say(f"{item.name}: " + ", ".join(filter(None, (job.progress.stage_text, job.progress.detail))))
+            say(f"{job.title}: " + ", ".join(filter(None, (job.progress.stage_text, job.progress.detail))))
             told, stage = now, job.progress.stage
         time.sleep(_POLL)
     if job.state is not State.DONE:
         raise job.error or GentgError("cancelled", "Cancelled.")
-    outcome.outputs["capture"] = str(item.capture)
-    outcome.warnings += [str(w) for w in (job.result or {}).get("warnings", ())]
+    return job
 
 
-def _movie_size(clip: Path) -> tuple[int, int]:
+def _person(item: Item, number: int, search: Job) -> dict[str, Any]:
+    """The setting that names the person of this number. Raises GentgError("no_person") if there is none."""
+    people = (search.result or {}).get("people", [])
+    for person in people:
+        if person["number"] == number:
+            return person["seed"]
+    raise GentgError("no_person", f"There is no person {number}: {len(people)} found in the clip.", file=item.clip,
+                     hint=f"See who is who with: gentg people {item.clip} -o DIR")  # fmt: skip
+
+
+def _picture_size(clip: Path) -> tuple[int, int]:
     image = None
     try:
         image = bpy.data.images.load(str(clip))
@@ -191,13 +216,14 @@ def _retarget(delivery: Delivery, capture: bpy.types.Object, outcome: Outcome) -
 
 def _import(item: Item, capture: Capture, outcome: Outcome) -> ImportResult:
     settings = ImportSettings(
-        name=item.name, video=_background(item, capture), capture_file=item.capture,
-        set_rate=True, set_resolution=True, set_range=True,
+        name=item.name, capture_file=item.capture, set_rate=True, set_resolution=True, set_range=True,
     )  # fmt: skip
     try:
+        settings.video = _background(item, capture)
+        settings.sequence = settings.video is not None and settings.video.suffix.lower() in IMAGE_SUFFIXES
         return import_capture(bpy.context, capture, settings)
     except GentgError as error:
-        if settings.video is None or error.code not in ("no_such_file", "not_a_video"):
+        if item.clip is None and settings.video is None or error.code not in _NO_CLIP:
             raise
         outcome.warnings.append(f"No clip behind the camera: {error.message}")
         settings.video = None
@@ -205,9 +231,11 @@ def _import(item: Item, capture: Capture, outcome: Outcome) -> ImportResult:
 
 
 def _background(item: Item, capture: Capture) -> Path | None:
-    """The clip to show: the one that was named, else the one that the capture was made from, if still there."""
+    """The clip to show, of a sequence its first picture: the one that was named, else the one that the capture was
+    made from, if still there. Raises GentgError for a named sequence without pictures."""
     if item.clip is not None:
-        return item.clip
+        pictures = item.clip.is_dir() or item.clip.suffix.lower() in IMAGE_SUFFIXES
+        return next(iter(find_pictures(item.clip).values())) if pictures else item.clip
     source = capture.meta.get("source") or {}
     path = Path(str(source["path"])) if source.get("path") else None
     return path if path is not None and path.is_file() else None

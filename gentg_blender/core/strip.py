@@ -8,13 +8,13 @@ factor) * length, to which the frames cut off hard at the beginning are added.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from .contract import GentgError
+from .pictures import NUMBER
 from .timing import TimeMap
 
 TRANSITION = 1  # flag of a key that begins a gradual change of speed
@@ -85,9 +85,6 @@ def strip_span(strip: StripTiming) -> StripSpan:
     return StripSpan(time_map, max(0.0, float(seconds.min()) - half), float(seconds.max()) + half)
 
 
-_NUMBER = re.compile(r"(\d+)(?=\D*$)")
-
-
 def sequence_start(names: Sequence[str], on_disk: Iterable[str]) -> int:
     """Frames of a numbered image sequence that come before the strip's first picture.
 
@@ -126,7 +123,7 @@ def sequence_range(name: str, on_disk: Iterable[str]) -> tuple[int, int]:
 def _split(name: str) -> tuple[tuple[str, str], int] | None:
     """'shot_0012.png' -> (('shot_', '.png'), 12); None without a number before the suffix."""
     stem, dot, suffix = name.rpartition(".")
-    match = _NUMBER.search(stem)
+    match = NUMBER.search(stem)
     return ((stem[: match.start()], stem[match.end() :] + dot + suffix), int(match[1])) if match else None
 
 

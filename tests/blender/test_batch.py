@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from environments import ROOT, every_environment, one_environment, run
 from walking import walking
@@ -112,6 +113,93 @@ def test_clips_go_through_the_backend(environment, backend, tmp_path):
 
 
 @one_environment
+def test_a_person_is_found_by_number(environment, backend, tmp_path):
+    clip = tmp_path / "good.mp4"
+    clip.write_text("")
+    out = tmp_path / "out"
+
+    def batch(*arguments):
+        done = run(environment.script(BATCH, clip, "--out", out, "--fbx", *arguments))
+        requests = [json.loads(line) for line in backend.read_text().splitlines()]
+        backend.unlink()
+        return done, last_json(done.stdout)["items"][0], requests
+
+    done, item, (search, estimate) = batch("--person", "2", "--start", "0.5", "--height", "1.8")
+    assert done.returncode == 0, done.stderr
+    assert (search["command"], estimate["command"]) == ("people", "estimate")
+    assert "capture" not in search and search["settings"]["start"] == 0.5
+    assert search["settings"]["person"] == "prominent"
+    assert estimate["settings"]["person"] == {"time": 1.0, "box": [2, 0, 11, 20]}
+    assert estimate["settings"]["height"] == 1.8
+    assert item["name"] == "good_person2" and sorted(item["outputs"]) == ["capture", "fbx"]
+    assert (out / "good_person2.npz").is_file() and (out / "good_person2.fbx").is_file()
+
+    done, item, requests = batch("--person", "3")
+    assert done.returncode == 1 and [r["command"] for r in requests] == ["people"]
+    assert item["error"]["code"] == "no_person" and "no person 3: 2 found" in item["error"]["message"]
+
+    done, item, (estimate,) = batch("--person", "prominent")
+    assert done.returncode == 0 and estimate["settings"] == {"person": "prominent"} and item["name"] == "good"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Pictures 0005 to 0034 of a sequence, each with one grey of its own."""
+    cv2 = pytest.importorskip("cv2")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for n in range(5, 35):
+        assert cv2.imwrite(str(folder / f"shot_{n:04d}.png"), np.full((48, 64, 3), 4 * n, np.uint8))
+    return folder
+
+
+@every_environment
+def test_image_sequences_stand_behind_the_camera(environment, backend, pictures, tmp_path):
+    look, out = tmp_path / "look.py", tmp_path / "out"
+    look.write_text(LOOK)
+    named = pictures / "shot_####.png"
+    done = run(environment.script(BATCH, named, "--out", out, "--blend", "--sequence-fps", "30"))
+    assert done.returncode == 0, done.stderr
+    (item,) = last_json(done.stdout)["items"]
+    assert item["warnings"] == ["made up"] and item["name"] == "shot"
+    request = json.loads(backend.read_text().splitlines()[-1])
+    assert request["sequence_fps"] == 30 and Path(request["clip"]) == named
+    seen = run(environment.script(look, out / "shot.blend"))
+    assert seen.stdout.splitlines()[-1].split() == ["SEQUENCE", "shot_0005.png", "4"], (
+        seen.stdout + seen.stderr
+    )
+    # a capture of pictures that is there already, with their folder named
+    blend = tmp_path / "again.blend"
+    done = run(environment.script(BATCH, "--capture", out / "shot.npz", "--clip", pictures, "--blend", blend))
+    assert done.returncode == 0 and not last_json(done.stdout)["items"][0]["warnings"], done.stderr
+    seen = run(environment.script(look, blend))
+    assert seen.stdout.splitlines()[-1].split() == ["SEQUENCE", "shot_0005.png", "4"]
+    # a clip that is none is a note, not a failure
+    done = run(
+        environment.script(
+            BATCH, "--capture", out / "shot.npz", "--clip", tmp_path / "lost_##.png", "--blend", blend
+        )
+    )
+    (note,) = last_json(done.stdout)["items"][0]["warnings"]
+    assert done.returncode == 0 and "No clip behind the camera: No numbered pictures" in note
+    gone = tmp_path / "gone_##.png"
+    done = run(environment.script(BATCH, gone, "--out", out, "--fbx", "--sequence-fps", "30"))
+    assert done.returncode == 1
+    assert last_json(done.stdout)["items"][0]["error"]["code"] == "empty_video"
+
+
+# Kind and file of what is behind the camera, and by how much its frames are offset on the first frame.
+LOOK = """
+import os, sys
+import bpy
+bpy.ops.wm.open_mainfile(filepath=sys.argv[-1])
+background = bpy.context.scene.camera.data.background_images[0]
+print(background.image.source, os.path.basename(background.image.filepath), background.image_user.frame_offset, flush=True)
+os._exit(0)
+"""
+
+
+@one_environment
 def test_wrong_arguments_are_refused_before_any_work(environment, backend, capture, tmp_path):
     clip = tmp_path / "good.mp4"
     clip.write_text("")
@@ -128,6 +216,8 @@ def test_wrong_arguments_are_refused_before_any_work(environment, backend, captu
         (clip, twin, "--out", out, "--fbx"): "same files",
         (clip, "--out", out, "--fbx", "--height", "18"): "height",
         (clip, "--out", out, "--fbx", "--focal-mm", "35", "--fov", "60"): "not allowed with",
+        (clip, "--out", out, "--fbx", "--person", "0"): "number from 1 on",
+        ("--capture", capture, "--fbx", "--person", "2", "-o", out): "no effect",
         (clip, "--out", out, "--fbx", "--backend-python", tmp_path / "nope"): "backend's Python",
         (tmp_path / "other" / "..", "--out", out, "--fbx", "--bogus"): "--bogus",
     }
