@@ -8,6 +8,12 @@ from gentg_blender.core.contract import GentgError, os_error
 
 _log = logging.getLogger(__name__)
 _FULL = (28, 122)  # ENOSPC, EDQUOT
+# What blender_manifest.toml leaves out of the extension: nobody who animates needs it.
+ONLY_IN_A_CLONE = (
+    "inference_backend.evaluation",
+    "inference_backend.networks.baselines",
+    "inference_backend.training",
+)
 
 
 def as_gentg_error(error: BaseException) -> GentgError:
@@ -21,6 +27,12 @@ def as_gentg_error(error: BaseException) -> GentgError:
         return GentgError("cancelled", "Cancelled.")
     _log.debug("translating", exc_info=error)
     logging.getLogger("gentg.error").error("%s", error, exc_info=error)
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith(ONLY_IN_A_CLONE):
+        return GentgError(
+            "missing_dependency",
+            "The extension does not hold the code of this command.",
+            hint="Run it in a clone of GenTG's repository.",
+        )
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith(
         ("inference_backend", "gentg_blender")
     ):

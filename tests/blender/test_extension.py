@@ -10,6 +10,7 @@ from environments import ROOT, blender_program, run
 from walking import walking
 
 from gentg_blender.core.contract import save_capture
+from inference_backend.pipeline.errors import ONLY_IN_A_CLONE
 
 ALLOWED = re.compile(
     r"(blender_manifest\.toml|__init__\.py|LICENSE|NOTICE"
@@ -80,6 +81,28 @@ def test_archive_holds_what_is_needed_and_nothing_else(package):
     assert not [n for n in names if not ALLOWED.match(n)]
     assert not [n for n in NEEDED if n not in names]
     assert any(n.endswith(".safetensors") for n in names)
+
+
+def test_nothing_in_the_archive_imports_what_is_left_out(package):
+    """But commands for a clone, which say so: tests/pipeline/test_errors.py."""
+    with zipfile.ZipFile(package) as archive:
+        texts = {n: archive.read(n).decode() for n in archive.namelist() if n.endswith(".py")}
+    have = {n.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for n in texts}
+    missing = {
+        (name, module)
+        for name, text in texts.items()
+        for module in re.findall(
+            r"^\s*(?:from|import) ((?:inference_backend|gentg_blender)[.\w]*)", text, re.M
+        )
+        if module not in have
+    }
+    assert all(module.startswith(ONLY_IN_A_CLONE) for _, module in missing), missing
+    commands = {
+        f"inference_backend/cli/{c}.py"
+        for c in ("benchmark", "evaluate", "motion_studies", "train", "visualize")
+    }
+    assert {name for name, _ in missing} <= commands
+    assert not [m for m in have if m.startswith(ONLY_IN_A_CLONE)]
 
 
 def test_fresh_profile_installs_uses_and_runs_the_command(package, tmp_path):
