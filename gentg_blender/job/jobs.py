@@ -46,7 +46,7 @@ class Job:
     """One request to the backend and what became of it."""
 
     title: str  # for people: the strip's or the clip's name
-    command: str  # "estimate", "lift" or "doctor", see docs/contract.md
+    command: str  # "estimate", "lift", "people" or "doctor", see docs/contract.md; "import": no request
     params: dict[str, Any]
     scratch: Path | None = None  # the job's own folder of temporary files, removed unless it succeeds
     context: Any = None  # the caller's, untouched

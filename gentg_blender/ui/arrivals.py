@@ -1,4 +1,4 @@
-"""From finished jobs to animation: read on a thread, imported bit by bit, one undo step in the end."""
+"""From finished jobs and saved captures to animation: read on a thread, imported bit by bit, one undo step in the end."""
 
 from __future__ import annotations
 
@@ -55,18 +55,20 @@ class _Read:
 
     capture: Capture
     findings: list[Finding]
-    file: Path  # the result, already on the disk where it is kept
 
 
 class Arrival:
-    """A finished job whose result is on its way into the scene. Starts a thread at once."""
+    """A finished job whose result is on its way into the scene. Starts a thread at once.
 
-    def __init__(self, job: Job):
+    The result is moved to where this extension keeps its captures; one that was `saved` before stays where it is.
+    """
+
+    def __init__(self, job: Job, saved: bool = False):
         """Raises GentgError when there is no place to keep the result."""
         self.job, self.context = job, job.context
         self.undo_seconds = 0.0
         folder = backend.user_folder() / CAPTURES
-        self._file = folder / f".{job.id}-{os.getpid()}.npz"
+        self._file = None if saved else folder / f".{job.id}-{os.getpid()}.npz"
         self._task = Task(
             f"Reading {job.title}", lambda _report, cancelled, _log: _read(job, self._file, cancelled)
         )
@@ -85,6 +87,10 @@ class Arrival:
     @property
     def fraction(self) -> float:
         return self._import.fraction if self._import is not None else 0.0
+
+    @property
+    def _did(self) -> str:
+        return "Import Capture" if self._file is None else "Estimate Pose"
 
     def advance(self, seconds: float) -> bool:
         """Go on for about that long; returns whether it has come to its end, good or bad."""
@@ -121,10 +127,11 @@ class Arrival:
             if not bpy.app.background:
                 began = time.perf_counter()
                 with _window_of(bpy.data.scenes[self.context.scene]):
-                    bpy.ops.ed.undo_push(message=f"Estimate Pose: {self.job.title}")
+                    bpy.ops.ed.undo_push(message=f"{self._did}: {self.job.title}")
                 self.undo_seconds = time.perf_counter() - began
             session.findings[self.job.title] = self._read.findings
-            _tell(self.job, self.context, _keep(self._file, Path(self.context.settings.capture_file)))
+            place = Path(self.context.settings.capture_file)
+            _tell(self.job, self.context, () if self._file is None else _keep(self._file, place))
         self.job.remove_scratch()
         redraw()
 
@@ -134,21 +141,33 @@ class Arrival:
         if data and self._import is not None:
             self._import.discard()
         self._import = None
-        self._file.unlink(missing_ok=True)  # one that appears later, the thread removes
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)  # one that appears later, the thread removes
         self.job.remove_scratch()
 
     def _begin(self) -> None:
         if self._task.error is not None:
             raise self._task.error
         self._read = self._task.value
-        self.context.settings.capture_file = _place_for(self.job)
+        if self._file is not None:
+            self.context.settings.capture_file = _place_for(self.job)
         self._import = CaptureImport(self._read.capture, self.context.settings)
 
 
-def _read(job: Job, file: Path, cancelled: threading.Event) -> _Read:
-    """Load and judge the result and move it to the disk where it is kept: a second's work, on a thread."""
+def arrival_of_saved(scene: bpy.types.Scene, path: Path, settings: ImportSettings) -> Arrival:
+    """A capture file on its way into `scene`, which stays where it is. `settings` without its `capture_file`.
+    To be put into `session.arriving`, and watched."""
+    settings.capture_file = path
+    job = Job(settings.name, "import", {"capture": str(path)}, context=JobContext(scene.name, settings))
+    return Arrival(job, saved=True)
+
+
+def _read(job: Job, file: Path | None, cancelled: threading.Event) -> _Read:
+    """Load and judge the result, a second's work on a thread, and move it to `file`, on the disk where it is kept."""
     capture = load_capture(Path(job.params["capture"]))
     findings = check_filming(capture)
+    if file is None:
+        return _Read(capture, findings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(job.params["capture"], file)
@@ -159,7 +178,7 @@ def _read(job: Job, file: Path, cancelled: threading.Event) -> _Read:
     if cancelled.is_set():
         file.unlink(missing_ok=True)
         raise GentgError("cancelled", "Cancelled.")
-    return _Read(capture, findings, file)
+    return _Read(capture, findings)
 
 
 def _place_for(job: Job) -> Path:
@@ -193,7 +212,8 @@ def _window_of(scene: bpy.types.Scene):
 def _tell(job: Job, context: JobContext, further: tuple[str, ...]) -> None:
     result, made = job.result or {}, context.result
     frames, seconds = result.get("frames", 0), job.seconds
-    line = f"Frames {made.first_frame:g} to {made.last_frame:g}, made in {seconds:.1f} s."
+    line = f"Frames {made.first_frame:g} to {made.last_frame:g}"
+    line += f", made in {seconds:.1f} s." if seconds else "."
     if result.get("cached"):
         line += f" Taken from the cache: {', '.join(result['cached'])}."
     gaps = (

@@ -8,10 +8,10 @@ from pathlib import Path
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from ..core.contract import GentgError, load_capture
-from ..core.filming_check import check_filming
+from ..core.contract import GentgError
 from ..tool.exporters import PRESET, export_armature, export_many, export_presets
-from ..tool.result import TAG, ImportSettings, import_capture
+from ..tool.result import TAG, ImportSettings, check_scene
+from .arrivals import arrival_of_saved
 from .operators_backend import report_error
 from .session import session
 
@@ -53,10 +53,14 @@ class GENTG_OT_import_capture(bpy.types.Operator):
 
     bl_idname = "gentg.import_capture"
     bl_label = "Import Capture"
-    bl_options = {"REGISTER", "UNDO"}
+    bl_options = {"REGISTER"}  # the undo step is made when the animation is there
 
     filepath: StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
+    wait: BoolProperty(
+        name="Wait", options={"SKIP_SAVE", "HIDDEN"},
+        description="Return only when the animation is there. Always so when Blender runs in the background",
+    )  # fmt: skip
 
     def invoke(self, context, _event):
         context.window_manager.fileselect_add(self)
@@ -64,17 +68,29 @@ class GENTG_OT_import_capture(bpy.types.Operator):
 
     def execute(self, context):
         path, s = Path(bpy.path.abspath(self.filepath)), context.scene.gentg
+        settings = ImportSettings(
+            name=path.stem, start_frame=s.start_frame, existing=s.existing.lower(), before=s.before, markers=s.markers,
+            camera=s.add_camera,
+        )  # fmt: skip
         try:
-            capture = load_capture(path)
-            made = import_capture(context, capture, ImportSettings(
-                name=path.stem, start_frame=s.start_frame, existing=s.existing.lower(), before=s.before, markers=s.markers,
-                camera=s.add_camera, capture_file=path))  # fmt: skip
+            check_scene(context.scene)
+            if not path.is_file():
+                raise GentgError("no_such_file", "The capture file does not exist.", file=path)
+            arrival = arrival_of_saved(context.scene, path, settings)
         except GentgError as error:
             return report_error(self, error)
-        session.findings[path.stem] = check_filming(capture)
-        for warning in made.warnings:
-            self.report({"WARNING"}, warning)
-        self.report({"INFO"}, f"Keys on frames {made.first_frame:g} to {made.last_frame:g}.")
+        session.arriving.append(arrival)
+        session.watch()
+        if bpy.app.background or self.wait:
+            session.wait()
+            if arrival.context.failed is not None:
+                return report_error(self, arrival.context.failed)
+            made = arrival.context.result
+            for warning in made.warnings:
+                self.report({"WARNING"}, warning)
+            self.report({"INFO"}, f"Keys on frames {made.first_frame:g} to {made.last_frame:g}.")
+        elif context.window is not None:
+            bpy.ops.gentg.escape("INVOKE_DEFAULT")
         return {"FINISHED"}
 
 

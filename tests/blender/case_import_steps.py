@@ -136,6 +136,48 @@ def test_cancelling_and_loading_a_file_in_between_leave_nothing(tmp):
         assert bpy.ops.gentg.estimate_pose(filepath=str(CLIP)) == {"FINISHED"} and len(armatures()) == 1
 
 
+def test_a_saved_capture_comes_in_the_same_way(tmp):
+    with fake_backend(tmp, seconds=120.0) as session:
+        bpy.context.scene.render.fps = 30
+        saved = tmp / "mine.npz"
+        (tmp / "walk.npz").rename(saved)
+        content = saved.read_bytes()
+
+        def start():
+            settings = ImportSettings(name="mine")
+            session.arriving.append(arrivals.arrival_of_saved(bpy.context.scene, saved, settings))
+            while session.arriving[0].fraction < 0.1:
+                assert session.tick() and not session.notices, session.notices
+                time.sleep(0.001)
+
+        from gentg_blender.ui import arrivals
+
+        before = {k: len(getattr(bpy.data, k)) for k in KINDS}
+        for give_up in (session.cancel, session.shut_down):
+            start()
+            assert not armatures()
+            give_up()
+            assert {k: len(getattr(bpy.data, k)) for k in KINDS} == before and not session.busy
+            session.forget()
+        assert saved.read_bytes() == content
+        assert bpy.ops.gentg.import_capture(filepath=str(saved)) == {"FINISHED"}
+        (ob,) = armatures()
+        assert ob["gentg_capture"] == str(saved) and saved.read_bytes() == content
+        assert ob.animation_data.action.frame_range[1] == 3600 and session.findings["mine"]
+        assert session.notices[0].title == "mine: animated." and "made in" not in session.notices[0].lines[0]
+        assert session.ticks.longest_cpu < 0.05 and session.ticks.importing >= 3, session.ticks
+        assert not (tmp / "captures").exists()  # no copy is kept
+        for name, why in (("gone.npz", "does not exist"), ("bad.npz", "Not a readable capture")):
+            (tmp / "bad.npz").write_bytes(b"PK")
+            try:
+                bpy.ops.gentg.import_capture(filepath=str(tmp / name))
+            except RuntimeError as error:
+                assert why in str(error)
+            else:
+                raise AssertionError("no error was reported")
+        assert len(armatures()) == 1 and not session.busy
+
+
 def test_the_scene_may_go_while_it_is_imported(tmp):
     with fake_backend(tmp, seconds=120.0) as session:
         bpy.context.scene.render.fps = 30
