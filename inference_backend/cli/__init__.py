@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "people": ("people", "who is in a clip, to choose one for 'estimate --person'"),
     "lift": ("lift", "2D keypoints in, capture file out"),
     "live": ("live", "a camera or a clip lifted while it runs, frame by frame"),
+    "detector": ("detector", "fetch the models of another 2D detector"),
     "doctor": ("doctor", "what is installed, what is wrong, and how to mend it"),
     "benchmark": ("benchmark", "time and memory of every stage on this machine"),
     "train": ("train", "train TGT, GPC or a baseline on motion capture"),

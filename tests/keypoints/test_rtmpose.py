@@ -1,6 +1,8 @@
 """Geometry with tiny ONNX models made here; the person detector also with its real model where it is at hand."""
 
+import argparse
 import hashlib
+import io
 import os
 import zipfile
 
@@ -8,6 +10,8 @@ import numpy as np
 import pytest
 
 from gentg_blender.core.contract import GentgError
+from inference_backend.cli import detector as detector_command
+from inference_backend.cli.terminal import Terminal
 from inference_backend.keypoints.download import download_model, unpack_onnx
 from inference_backend.keypoints.rtmpose import PersonDetector, PoseEstimator, RtmPose
 
@@ -236,3 +240,46 @@ def test_archives_cannot_write_elsewhere(tmp_path):
     (tmp_path / "b.zip").write_text("none")
     with pytest.raises(GentgError):
         unpack_onnx(tmp_path / "b.zip", tmp_path / "models")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A zip with a person detector and a bare pose model, as two addresses give them; what was asked for."""
+    save_person_model(tmp_path / "end2end.onnx", [[10, 6, 22, 22, 0.8]], [0])
+    with zipfile.ZipFile(tmp_path / "rtmdet.zip", "w") as z:
+        z.write(tmp_path / "end2end.onnx", "deep/end2end.onnx")
+    save_pose_model(tmp_path / "pose.onnx", points=26)
+    files = {f"https://x.invalid/a/{n}": (tmp_path / n).read_bytes() for n in ("rtmdet.zip", "pose.onnx")}
+    asked = []
+    monkeypatch.setattr(
+        "urllib.request.urlopen", lambda url, timeout: asked.append(url) or Answer(files[url])
+    )
+    return [("--get", url, hashlib.sha256(data).hexdigest()) for url, data in files.items()], asked
+
+
+def fetch(tmp_path, *words):
+    parser = argparse.ArgumentParser()
+    detector_command.add_arguments(parser)
+    args = parser.parse_args([str(tmp_path / "models"), *words])
+    return detector_command._run(args, Terminal(io.StringIO(), io.StringIO(), tmp_path / "log"))
+
+
+def test_command_fetches_a_detector_that_works(tmp_path, published):
+    words, asked = published
+    flat = [w for group in words for w in group]
+    assert fetch(tmp_path, *flat, "--yes") == 0 and len(asked) == 2
+    assert fetch(tmp_path, *flat) == 0 and len(asked) == 2  # all there: nothing to agree to
+    detector = RtmPose.open(tmp_path / "models")
+    assert detector.layout == "halpe26"
+    detector.close()
+
+
+def test_command_downloads_nothing_without_consent_or_a_plain_name(tmp_path, published, monkeypatch):
+    words, asked = published
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))  # no terminal: nobody was asked
+    with pytest.raises(GentgError, match="consent"):
+        fetch(tmp_path, *words[0])
+    for url in ("https://x.invalid/model", "https://x.invalid/%2e%2e%2fpose.onnx", words[1][1]):
+        with pytest.raises(GentgError, match="must end|same name"):
+            fetch(tmp_path, *words[1], "--get", url, GOOD, "--yes")
+    assert not asked and not (tmp_path / "models").exists()
