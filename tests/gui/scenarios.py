@@ -188,6 +188,35 @@ def long(report: dict) -> Steps:
     assert datablocks() == after
 
 
+def saved(report: dict) -> Steps:
+    """Import Capture with a file of ten minutes: the operator returns at once, Blender goes on, one undo step."""
+    session = gentg()
+    yield from prepare(report)
+    bpy.context.scene.render.fps = 30
+    bpy.ops.ed.undo_push(message="set up")
+    before = datablocks()
+    heart, began = Heartbeat(), time.perf_counter()
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
+        assert bpy.ops.gentg.import_capture(filepath=os.environ["GENTG_SAVED"]) == {"FINISHED"}
+    report["returned"] = time.perf_counter() - began
+    assert session.busy and not armatures()
+    heart.reset()
+    yield from wait_for(lambda: not session.busy, "the animation", 240)
+    report["longest_pause"] = heart.reset()
+    report["ticks"] = asdict(session.ticks)
+    assert len(armatures()) == 1 and session.notices[0].level == "INFO", session.notices
+    report["frames"] = key_frames(armatures()[0])
+    yield from screenshot("saved")
+    after = datablocks()
+    r = region("VIEW_3D", "WINDOW")
+    yield from key("Z", r.x + 200, r.y + 200, ctrl=True)
+    yield 1.0
+    assert datablocks() == before, "one undo step takes all of it"
+    yield from key("Z", r.x + 200, r.y + 200, ctrl=True, shift=True)
+    yield 1.0
+    assert datablocks() == after
+
+
 def cancel(report: dict) -> Steps:
     """Cancel by the button and by Esc: no process, no data-block. Then kill -9: an error, and it works again."""
     session = gentg()
@@ -337,6 +366,7 @@ if __name__ == "__main__":
         {
             "estimate": estimate,
             "long": long,
+            "saved": saved,
             "cancel": cancel,
             "states": states,
             "people": people,

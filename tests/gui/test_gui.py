@@ -132,6 +132,18 @@ def test_ten_minutes_come_in_while_blender_goes_on(profile, fake, tmp_path):
     assert result["frames"] == [1, 18000]
 
 
+def test_a_saved_capture_comes_in_while_blender_goes_on(profile, fake, tmp_path):
+    python, capture = fake
+    saved = capture.with_name("long.npz")
+    content = saved.read_bytes()
+    result = play(
+        profile, tmp_path, "saved", timeout=400, GENTG_BACKEND_PYTHON=str(python), GENTG_SAVED=str(saved)
+    )
+    assert result["ticks"]["importing"] >= 5 and result["ticks"]["longest_cpu"] < 0.05, result
+    assert result["returned"] < 0.2, result
+    assert result["frames"] == [1, 18000] and saved.read_bytes() == content
+
+
 def test_cancel_crash_and_again(profile, fake, tmp_path):
     python, capture = fake
     result = play(profile, tmp_path, "cancel", GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=2000,pause=0.02,child,capture={capture}",
