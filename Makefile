@@ -23,7 +23,7 @@ demo: all
 	@ls -l demo
 
 test: all
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 bpy-5.0: $(BPY50)/.complete
 
