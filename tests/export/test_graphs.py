@@ -13,12 +13,7 @@ from inference_backend.networks.tgt import TGT, TGTConfig
 SIZES = [(1, 1), (3, 2), (1, 24), (2, 64), (4, 81), (1, 243)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def stirred(model):

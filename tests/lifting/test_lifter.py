@@ -19,12 +19,7 @@ K = np.array([[800.0, 0, 480], [0, 800, 270], [0, 0, 1]])
 FIELDS = ("joints", "root", "sigma", "sigma_xyz", "edge_lengths", "contacts", "gravity")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,7 @@ MOTION = Path(__file__).resolve().parents[3] / "shared" / "data" / "motion" / "c
 ARRAYS = ("xyz_camera", "xyz", "sigma", "contacts", "lengths", "R", "t")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,7 @@ from inference_backend.networks.gpc import GPC, GPCCondition, GPCConfig, level_e
 CONFIG = dict(d_time=32, time_heads=4, time_layers=2, d_tgt=16)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(stirred: bool = True) -> GPC:

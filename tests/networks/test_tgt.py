@@ -14,12 +14,7 @@ SIZES = dict(d_space=8, space_heads=2, space_layers=1, out_layers=1, d_time=32, 
 PER_FRAME = ("joints", "directions", "scale", "root", "contacts", "gravity", "features")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(**changes) -> TGT:
