@@ -70,16 +70,17 @@ def test_second_run_reuses_and_other_settings_need_no_new_detection(gentg, short
     smooth, s3 = estimate(gentg, short_clip, tmp_path / "c", "--smoothing", 0.5, cache=cache)
     best, s4 = estimate(gentg, short_clip, tmp_path / "d", "--quality", "best", cache=cache)
     assert [s["cached"] for s in (s1, s2, s3, s4)] == [[], ["detect", "lift"], ["detect", "lift"], ["detect"]]
-    np.testing.assert_array_equal(first.xyz, again.xyz)
+    same = dict(rtol=0, atol=1e-6)  # sums may be rounded otherwise in memory that is aligned otherwise
+    np.testing.assert_allclose(again.xyz, first.xyz, **same)
     assert np.abs(smooth.xyz - first.xyz).max() > 1e-4
     fresh, s5 = estimate(gentg, short_clip, tmp_path / "e", "--no-cache", cache=cache)
     assert s5["cached"] == []
-    np.testing.assert_array_equal(first.xyz, fresh.xyz)  # deterministic under the seed
+    np.testing.assert_allclose(fresh.xyz, first.xyz, **same)  # deterministic under the seed
     for entry in cache.glob("entries/*/*.npz"):
         entry.write_bytes(entry.read_bytes()[:100])
     mended, s6 = estimate(gentg, short_clip, tmp_path / "f", cache=cache)
     assert s6["cached"] == []
-    np.testing.assert_array_equal(first.xyz, mended.xyz)
+    np.testing.assert_allclose(mended.xyz, first.xyz, **same)
 
 
 def test_one_frame(gentg, tmp_path, make_person_clip, person_frames):

@@ -4,14 +4,18 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.stats import lognorm
 
+from gentg_blender.core.confidence import ERROR_SPREAD
 from gentg_blender.core.contract import GentgError
 from inference_backend.evaluation import coverage
 from inference_backend.evaluation.motion_suite import MotionCase, held_out, motion_cases
 
+ERRORS = lognorm(ERROR_SPREAD, scale=np.exp(-(ERROR_SPREAD**2)))  # of one sigma; its mean square is 1
+
 
 class Honest:
-    """Lifts with normal errors of a known size for each joint and frame, and says `boast` times too little."""
+    """Lifts with log-normal errors of a known size for each joint and frame, and says `boast` times too little."""
 
     def __init__(self, truths, boast: float):
         self.truths, self.boast, self.rng = list(truths), boast, np.random.default_rng(0)
@@ -19,9 +23,12 @@ class Honest:
     def lift(self, track, K):
         truth = self.truths.pop(0)
         truth = truth - truth[:, :1]
-        per_axis = self.rng.uniform(0.01, 0.1, truth.shape[:2])
-        joints = truth + per_axis[..., None] * self.rng.normal(size=truth.shape)
-        return SimpleNamespace(tgt=SimpleNamespace(joints=joints, sigma=np.sqrt(3.0) * per_axis / self.boast))
+        sigma = self.rng.uniform(0.02, 0.17, truth.shape[:2])
+        distance = sigma * ERRORS.rvs(truth.shape[:2], random_state=self.rng)
+        way = self.rng.normal(size=truth.shape)
+        joints = truth + distance[..., None] * way / np.linalg.norm(way, axis=-1, keepdims=True)
+        joints[:, 0] = truth[:, 0]
+        return SimpleNamespace(tgt=SimpleNamespace(joints=joints, sigma=sigma / self.boast))
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +45,13 @@ def test_honest_and_boastful_uncertainty(films):
     assert honest.values["ause"] < 0.25 and honest.values["ece"] < 0.02
     assert honest.error.shape[1] == 16  # the 17 main joints without the root
     assert all(line.startswith("holds") for line in coverage.verdicts(honest))
-    assert honest.radii == pytest.approx(
-        [0.888, 1.244, 1.444, 1.614], rel=0.03
-    )  # Maxwell's quantiles / sqrt(3)
+    assert honest.radii == pytest.approx([ERRORS.ppf(p) for p in (0.5, 0.8, 0.9, 0.95)], rel=0.03)
     boastful = coverage.pool("unseen", films, Honest(truths, 2.0))
     assert boastful.values["coverage_90"] < 0.6
     assert all(line.startswith("MISSED") for line in coverage.verdicts(boastful))
     text = coverage.table([honest, boastful])
     assert text.splitlines()[0].startswith("| noise") and "AUSE" in text
-    assert coverage.radius_table([honest]).splitlines()[2].replace(" ", "") == "|assumed|0.89|1.24|1.44|1.61|"
+    assert coverage.radius_table([honest]).splitlines()[2].replace(" ", "") == "|assumed|0.73|1.17|1.50|1.84|"
     assert "l_wrist" in coverage.joint_table([honest])
 
 
