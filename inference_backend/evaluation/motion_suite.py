@@ -16,7 +16,7 @@ from inference_backend.evaluation.poses import Camera, Reference
 from inference_backend.evaluation.unseen_noise import detect_unseen
 from inference_backend.keypoints.track import KeypointTrack
 from inference_backend.networks.tgt import FAMILIES
-from inference_backend.training.config import GeneratorConfig
+from inference_backend.training.config import GeneratorConfig, as_recorded
 from inference_backend.training.generator import Batch, Generator
 from inference_backend.training.motion import MotionClip
 from inference_backend.training.setup import motion_of
@@ -88,7 +88,7 @@ def motion_films(clips: list[MotionClip], case: MotionCase, count: int, *, frame
 
     Bodies have their subject's own proportions at the generator's standard height, motion its own speed.
     """
-    config = replace(GeneratorConfig(), frames=frames, frame_rates=[case.rate], speed_spread=0.0, limb_mixing=0.0,
+    config = replace(as_recorded(GeneratorConfig()), frames=frames, frame_rates=[case.rate], speed_spread=0.0,
                      body_spread=0.0, focal_error=0.0, **NOISE[case.noise])  # fmt: skip
     generator = Generator(clips, config, torch.device("cpu"), seed)
     groups = {"layout": case.layout, "noise": case.noise, "rate": f"{case.rate:g}"}

@@ -1,6 +1,6 @@
 """What the pictures themselves allow: sharpness of the person, other people, a moving camera.
 
-Measured on a few dozen pictures while detection runs, at low resolution: under 2 % of its time.
+Measured on a few pictures a minute while detection runs, at low resolution: two to four hundredths of its time.
 `gentg_blender.core.filming_check` turns the summary into advice.
 """
 

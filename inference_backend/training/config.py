@@ -41,7 +41,11 @@ class GeneratorConfig:
     frame_rates: list[float] = field(default_factory=lambda: [24.0, 25.0, 30.0, 30.0, 50.0, 60.0])
     speed_spread: float = 0.2  # log-normal spread of the time warp
     mirror: float = 0.5
-    limb_mixing: float = 0.15  # legs of one clip under the trunk of another
+    limb_mixing: float = 0.25  # legs of one clip under the trunk of another
+    bent: float = (
+        0.25  # share of ball joints (shoulders, hips, neck, spine) turned from where they were recorded
+    )
+    bent_spread: float = 0.3  # radians
     body_spread: float = 0.06  # log-normal spread of every limb length
     pitch_mean: float = 0.10  # radians, camera looking down
     pitch_spread: float = 0.15
@@ -59,6 +63,11 @@ class GeneratorConfig:
     swap: float = 0.12
     frame_drop: float = 0.08
     fault_free: float = 0.1  # share of clips without any noise: the network must know clean 2D too
+
+
+def as_recorded(config: GeneratorConfig) -> GeneratorConfig:
+    """The same filming of motion that is not changed: to test on."""
+    return dataclasses.replace(config, limb_mixing=0.0, bent=0.0)
 
 
 @dataclass
@@ -87,6 +96,7 @@ class OptimConfig:
 
     steps: int = 6000
     batch: int = 24
+    optimizer: str = "adamw"  # adamw | muon (on the hidden matrices; on a CPU a step takes longer)
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.03  # share of the steps
@@ -94,7 +104,10 @@ class OptimConfig:
     ema: float = 0.999
     clip_gradient: float = 1.0
     precision: str = "bf16"  # bf16 | fp32
-    minutes: float | None = None  # stop (and finish the schedule) at this wall time
+    minutes: float | None = None  # stop (and finish the schedule) after this time of training
+    clock: str = (
+        "wall"  # wall | cpu: what minutes are; processor time is fair to runs that share a busy machine
+    )
     checkpoint_minutes: float = 5.0
     log_steps: int = 50
     validate_steps: int = 1000  # 0: never, not even at the end
@@ -123,6 +136,7 @@ class TrainConfig:
 
 _CHOICES = {
     "kind": ("tgt", "gpc", "e2e", "baseline"), "optim.precision": ("bf16", "fp32"), "gpc.schedule": SCHEDULES,
+    "optim.optimizer": ("adamw", "muon"), "optim.clock": ("wall", "cpu"),
 }  # fmt: skip
 _EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")  # YAML 1.1 takes 1e-3 for a word: it wants 1.0e-3
 

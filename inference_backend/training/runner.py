@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from gentg_blender.core.contract import GentgError, atomic_file
 from inference_backend.training.config import TrainConfig, to_dict
+from inference_backend.training.optimizer import Optimizer
 
 Loss = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
@@ -51,13 +52,7 @@ class Runner:
         self.validate = validate if config.optim.validate_steps else None
         self.random, self.device = random, next(model.parameters()).device
         self.folder = Path(config.out) / config.name
-        o = config.optim
-        decayed = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-        others = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": o.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=o.learning_rate, betas=(0.9, 0.98), fused=self.device.type in ("cuda", "cpu"),
-        )  # fmt: skip
+        self.optimizer = Optimizer(model, config.optim)
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
         self.step, self.seconds = 0, 0.0
         self.world = int(os.environ.get("WORLD_SIZE", 1))
@@ -70,7 +65,7 @@ class Runner:
 
     # ------------------------------------------------------------------ schedule
     def progress(self) -> float:
-        """0..1: by steps, or by wall time when the run is limited in minutes and that is further on."""
+        """0..1: by steps, or by time when the run is limited in minutes and that is further on."""
         o = self.config.optim
         by_time = self.seconds / (60 * o.minutes) if o.minutes else 0.0
         return min(1.0, max(self.step / o.steps, by_time))
@@ -89,6 +84,7 @@ class Runner:
         o, stream = self.config.optim, stream or sys.stderr
         self.folder.mkdir(parents=True, exist_ok=True)
         writer = self._writer()
+        clock = time.process_time if o.clock == "cpu" else time.monotonic
         bar = tqdm(
             total=o.steps, initial=self.step, desc=self.config.name, disable=self.rank > 0, file=stream,
             mininterval=5.0 if stream.isatty() else 60.0,
@@ -96,10 +92,10 @@ class Runner:
         saved, figures = time.monotonic(), {}
         mean: dict[str, float] = {}
         while self.progress() < 1.0:
-            started = time.monotonic()
+            started = clock()
             for name, value in self.train_step().items():
                 mean[name] = value if name not in mean else 0.98 * mean[name] + 0.02 * value
-            self.seconds = self._agreed(self.seconds + time.monotonic() - started)
+            self.seconds = self._agreed(self.seconds + clock() - started)
             bar.update()
             if self.step % o.log_steps == 0 and writer:
                 bar.set_postfix({k: f"{v:.4f}" for k, v in list(mean.items())[:3]})
@@ -122,17 +118,15 @@ class Runner:
         """One optimiser step. -> the loss and its terms."""
         o = self.config.optim
         rate = self.learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.model.train()
         with self._autocast():
             loss, terms = self.draw_loss(self.model, self.progress())
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss.backward()
         self._average_gradients()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), o.clip_gradient)
         if torch.isfinite(norm):  # one bad batch must not poison the weights
-            self.optimizer.step()
+            self.optimizer.step(rate)
         self.step += 1
         decay = min(o.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from inference_backend.training.config import DataConfig, GeneratorConfig, TrainConfig
+from inference_backend.training.config import DataConfig, GeneratorConfig, TrainConfig, as_recorded
 from inference_backend.training.generator import Batch, Generator
 from inference_backend.training.motion import MotionClip, read_motion
 from inference_backend.training.runner import pick_device
@@ -31,7 +31,7 @@ class Setup:
         """The same held-out batches every time, made when they are first asked for."""
         if not self._held_out:
             self._held_out += fixed_batches(
-                self.test, self.config.generator, self.device, VALIDATION_BATCHES, seed
+                self.test, as_recorded(self.config.generator), self.device, VALIDATION_BATCHES, seed
             )
         return self._held_out
 

@@ -16,7 +16,7 @@ from inference_backend.lifting.lifter import mean_with_mirror
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
 from inference_backend.networks.tgt import TGT, TGTConfig
-from inference_backend.training.config import DataConfig, GeneratorConfig
+from inference_backend.training.config import DataConfig, GeneratorConfig, as_recorded
 from inference_backend.training.generator import Generator
 from inference_backend.training.losses import truth_in_virtual_camera
 from inference_backend.training.setup import motion_of, split
@@ -85,7 +85,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
             + ", ".join(data.held_out_subjects),
             file=motion,
         )
-    generator = Generator(test[::2], GeneratorConfig(), torch.device("cpu"), seed=99)
+    generator = Generator(test[::2], as_recorded(GeneratorConfig()), torch.device("cpu"), seed=99)
     errors, scales = [], []
     for _ in range(batches):
         batch = generator.batch(16)
