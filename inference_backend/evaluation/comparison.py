@@ -24,7 +24,7 @@ from inference_backend.training.compare import ABLATION, MINUTES, SAMPLES, Compa
 
 _TITLES = {
     SAMPLES: "Equal number of training samples",
-    MINUTES: "Equal wall time",
+    MINUTES: "Equal time",
     ABLATION: "Ablation of TGT, on the same number of samples",
 }
 REFERENCE = "TGT"  # the row that an ablation is compared with
@@ -89,7 +89,8 @@ class Comparison:
         if c.samples:
             parts.append(f"{c.samples} clips of {c.train.generator.frames} frames for each network")
         if c.minutes:
-            parts.append(f"{c.minutes:g} minutes of wall time for each")
+            clock = "processor" if c.train.optim.clock == "cpu" else "wall"
+            parts.append(f"{c.minutes:g} minutes of {clock} time for each")
         return (
             "By `gentg train compare`, all from scratch on the same motion, noise, split and input: "
             + "; ".join(parts)

@@ -133,7 +133,8 @@ class Generator:
         if c.bent == 0:
             return direction
         shape = (size, len(_BALLS), 3)
-        bent = torch.rand(shape[:2], generator=g, device=self.device)[..., None] < c.bent
+        bent = torch.rand(size, 1, 1, generator=g, device=self.device) < c.bent
+        bent = bent & (torch.rand(size, len(_BALLS), 1, generator=g, device=self.device) < 0.5)
         still = torch.randn(shape, generator=g, device=self.device)
         slow = noise.slow_noise(shape[1:], times, torch.full_like(times[:, 0], 0.7), g)
         vectors = (

@@ -148,7 +148,12 @@ def test_the_command_trains_scores_and_reports(motion_file, tmp_path, capsys):
     rigid = [by_label["TGT, rigid"], next(r for r in data[ABLATION] if r["label"] == "rigid")]
     assert all(r["values"]["detector"]["bone_std"] < 0.01 for r in rigid)
     assert by_label["TGT"]["values"]["detector"]["bone_std"] > 0.1
-    assert "the best baseline" in text and "(16 joints)" in text and "Equal wall time" in text
+    assert (
+        "the best baseline" in text
+        and "(16 joints)" in text
+        and "Equal time" in text
+        and "minutes of wall time" in text
+    )
 
     before = len(Said.lines)
     assert command._run(args, Said()) == 0

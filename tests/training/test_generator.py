@@ -64,7 +64,7 @@ def test_edges_and_joints_are_inverse():
 
 
 def test_gravity_points_down_and_contacts_are_low_and_slow(clips):
-    batch = draw(clips, size=64, panning=0.0, tilted=0.0, **CLEAN)
+    batch = draw(clips, size=64, panning=0.0, tilted=0.0, bent=0.0, **CLEAN)
     torch.testing.assert_close(batch.gravity.norm(dim=-1), torch.ones(64, 24))
     fall = torch.einsum(
         "btc,btc->bt", batch.gravity, batch.xyz[:, :, J["l_ankle"]] - batch.xyz[:, :, J["head"]]
@@ -360,3 +360,33 @@ def test_the_pictures_edge_has_the_scale_of_the_points(clips):
     torch.testing.assert_close(wrong.normalised(rays=False).points, true.normalised(rays=False).points)
     gap = (wrong.normalised().size / true.normalised().size - 1).abs()
     assert float(gap.min()) > 1e-4
+
+
+def test_bent_limbs_keep_their_lengths_and_what_they_hang_on(clips):
+    plain = draw(clips, bent=0.0, tilted=0.0, panning=0.0, **CLEAN)
+    bent = draw(clips, bent=1.0, bent_spread=0.3, tilted=0.0, panning=0.0, **CLEAN)
+    lengths = bodies.edges_of(bent.xyz).norm(dim=-1)
+    torch.testing.assert_close(lengths, bent.lengths[:, None].expand_as(lengths), atol=2e-5, rtol=1e-4)
+
+    # Clips are drawn before limbs are bent: the same motion, up to the camera's random numbers.
+    def elbow_angle(batch):
+        a = torch.nn.functional.normalize(
+            batch.xyz[:, :, J["l_wrist"]] - batch.xyz[:, :, J["l_elbow"]], dim=-1
+        )
+        b = torch.nn.functional.normalize(
+            batch.xyz[:, :, J["l_shoulder"]] - batch.xyz[:, :, J["l_elbow"]], dim=-1
+        )
+        return (a * b).sum(-1)
+
+    torch.testing.assert_close(elbow_angle(plain), elbow_angle(bent), atol=1e-4, rtol=1e-3)
+
+    def inner(batch, a, b):  # an angle across a ball joint, whatever the camera
+        e = torch.nn.functional.normalize(bodies.edges_of(batch.xyz), dim=-1)
+        return (e[:, :, J[a]] * e[:, :, J[b]]).sum(-1)
+
+    torch.testing.assert_close(
+        inner(plain, "l_hip", "spine"), inner(bent, "l_hip", "spine"), atol=1e-4, rtol=1e-3
+    )
+    turned = (inner(plain, "l_knee", "l_hip") - inner(bent, "l_knee", "l_hip")).abs().amax(1)
+    assert 0.25 < float((turned > 1e-3).float().mean()) < 0.75  # half of the ball joints
+    assert float(turned.max()) > 0.2

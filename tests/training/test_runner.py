@@ -1,10 +1,12 @@
 """The training loop: schedule, checkpoints, exact resume, agreement of several processes."""
 
+import io
 import math
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,17 @@ def test_the_clock_leads_when_it_is_further_on(tmp_path):
     assert runner.progress() == 1.0
 
 
+def test_processor_time_counts_no_waiting(tmp_path):
+    spent = {}
+    for clock in ("wall", "cpu"):
+        runner = regression(tmp_path / clock, steps=20, clock=clock)
+        draw = runner.draw_loss
+        runner.draw_loss = lambda *a, draw=draw: (time.sleep(0.02), draw(*a))[1]
+        runner.run(io.StringIO())
+        spent[clock] = runner.seconds
+    assert spent["wall"] > 0.4 > spent["cpu"] > 0.0
+
+
 def test_a_run_reaches_its_end_and_leaves_checkpoint_and_log(tmp_path):
     runner = regression(tmp_path, steps=200)
     runner.run()
@@ -108,10 +121,13 @@ def weights_of(runner: Runner) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("kind, baseline", [("tgt", ""), ("baseline", "martinez")])
-def test_resuming_is_bit_exact(tiny, tmp_path, kind, baseline):
+@pytest.mark.parametrize(
+    "kind, baseline, optimizer",
+    [("tgt", "", "adamw"), ("tgt", "", "muon"), ("baseline", "martinez", "adamw")],
+)
+def test_resuming_is_bit_exact(tiny, tmp_path, kind, baseline, optimizer):
     """Five steps in one go, or three, a checkpoint, other random numbers, and two by a new runner."""
-    tiny.kind, tiny.baseline = kind, baseline
+    tiny.kind, tiny.baseline, tiny.optim.optimizer = kind, baseline, optimizer
     whole = builders.build(tiny)
     whole.folder = tmp_path / "whole"
     for _ in range(5):
@@ -146,8 +162,39 @@ def test_a_checkpoint_of_another_network_and_a_damaged_one_are_named(tiny):
         assert caught.value.file == str(runner.checkpoint)
 
 
-def test_training_lowers_the_loss(tiny):
-    tiny.optim.steps = 120
+def test_a_checkpoint_of_another_optimiser_is_refused(tiny):
+    train_tgt.build(tiny).save()
+    tiny.optim.optimizer = "muon"
+    with pytest.raises(GentgError, match="another optimiser"):
+        train_tgt.build(tiny)
+
+
+def test_muon_turns_hidden_matrices_by_steps_of_adams_size(tiny):
+    """Its steps spread over many directions alike. What AdamW keeps moves as with AdamW alone."""
+    moved = {}
+    for name in ("adamw", "muon"):
+        tiny.optim.optimizer, tiny.optim.weight_decay = name, 0.0
+        runner = train_tgt.build(tiny)
+        runner.learning_rate = lambda: 1e-3
+        before = {k: v.detach().clone() for k, v in runner.model.named_parameters()}
+        runner.train_step()
+        moved[name] = {k: v.detach().clone() - before[k] for k, v in runner.model.named_parameters()}
+    hidden = [k for k in moved["muon"] if k.startswith("time.") and k.endswith("mlp.up.weight")]
+    assert hidden
+    for key in hidden:
+        rank = {
+            n: float((m[key].norm() / torch.linalg.matrix_norm(m[key], 2)) ** 2) for n, m in moved.items()
+        }
+        assert rank["muon"] > 3 * rank["adamw"]
+        rms = moved["muon"][key].square().mean().sqrt()
+        assert 0.5 * 0.2e-3 < float(rms) < 1.5 * 0.2e-3
+    for key in ("root_head.weight", "point_in.weight", "token_embedding"):
+        assert torch.equal(moved["muon"][key], moved["adamw"][key])
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_training_lowers_the_loss(tiny, optimizer):
+    tiny.optim.steps, tiny.optim.optimizer = 120, optimizer
     runner = train_tgt.build(tiny)
     losses = [runner.train_step() for _ in range(120)]
     first, last = (sum(s["position"] for s in part) / 15 for part in (losses[:15], losses[-15:]))
