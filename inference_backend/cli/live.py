@@ -11,6 +11,7 @@ from typing import Any
 
 from gentg_blender.core.contract import EstimateSettings, GentgError
 
+from .settings import add_body_and_lens
 from .terminal import Terminal, with_terminal
 
 HELP = """\
@@ -56,17 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="mediapipe (default), or the folder of an RTMPose model",
     )
-    what.add_argument(
-        "--height", type=float, metavar="M", help="the person's standing height in metres (default: 1.72)"
-    )
-    lens = what.add_mutually_exclusive_group()
-    lens.add_argument(
-        "--focal-mm",
-        type=float,
-        metavar="MM",
-        help="lens in mm on a 36 mm sensor across the longer side, as in Blender's camera",
-    )
-    lens.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view in degrees")
+    add_body_and_lens(what)
     what.add_argument(
         "--smoothing",
         type=float,

@@ -11,6 +11,21 @@ from gentg_blender.core.contract import EstimateSettings
 _DEFAULT = EstimateSettings()
 
 
+def add_body_and_lens(group: argparse._ArgumentGroup) -> None:
+    """--height, and --focal-mm or --fov."""
+    group.add_argument(
+        "--height", type=float, metavar="M", help="the person's standing height in metres (default: 1.72)"
+    )
+    lens = group.add_mutually_exclusive_group()
+    lens.add_argument(
+        "--focal-mm",
+        type=float,
+        metavar="MM",
+        help="lens in mm on a 36 mm sensor across the longer side, as in Blender's camera",
+    )
+    lens.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view in degrees")
+
+
 def add_settings(parser: argparse.ArgumentParser, video: bool = True) -> None:
     """`video` False leaves out what only a clip has."""
     what = parser.add_argument_group("what to estimate")
@@ -22,20 +37,7 @@ def add_settings(parser: argparse.ArgumentParser, video: bool = True) -> None:
             metavar="N",
             help="follow this person, as 'gentg people' numbers them (default: the most prominent)",
         )
-    what.add_argument(
-        "--height",
-        type=float,
-        metavar="M",
-        help="the person's standing height in metres (default: estimated)",
-    )
-    lens = what.add_mutually_exclusive_group()
-    lens.add_argument(
-        "--focal-mm",
-        type=float,
-        metavar="MM",
-        help="lens in mm on a 36 mm sensor across the longer side, as in Blender's camera",
-    )
-    lens.add_argument("--fov", type=float, metavar="DEG", help="horizontal field of view in degrees")
+    add_body_and_lens(what)
     what.add_argument("--quality", choices=("fast", "balanced", "best"), default=_DEFAULT.quality)
     what.add_argument(
         "--correction",
