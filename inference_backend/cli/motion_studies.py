@@ -1,4 +1,4 @@
-"""Studies of `gentg evaluate --motion`: hidden limbs, uncertainty, networks side by side. Each gives content for
+"""Studies of `gentg evaluate --motion`: hidden limbs, uncertainty, networks side by side, live lifting. Each gives content for
 JSON, markdown texts and the exit code."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gentg_blender.core.contract import EstimateSettings, GentgError
 
 from .terminal import Terminal
 
-STUDIES = ("hidden_limbs", "coverage", "networks")
+STUDIES = ("hidden_limbs", "coverage", "networks", "live")
 Study = tuple[dict[str, Any], list[str], int]
 
 
@@ -24,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        "nothing was trained on and with the training's own")  # fmt: skip
     group.add_argument("--networks", nargs="*", type=Path, metavar="RUN", help="the shipped networks beside those of "
                        "training runs (folders with checkpoint.pt): errors, size, MACs, time")  # fmt: skip
+    group.add_argument("--live", action="store_true", help="lifting live, each frame from the past alone, beside "
+                       "lifting offline")  # fmt: skip
     how = parser.add_argument_group("how to study")
     how.add_argument(
         "--seed", type=int, default=0, metavar="N", help="another seed makes other films (default: 0)"
@@ -49,9 +51,8 @@ def chosen(args: argparse.Namespace) -> str | None:
 
 def run(study: str, args: argparse.Namespace, settings: EstimateSettings, terminal: Terminal) -> Study:
     """Raises GentgError."""
-    return {"hidden_limbs": _hidden_limbs, "coverage": _coverage, "networks": _networks}[study](
-        args, settings, terminal
-    )
+    studies = {"hidden_limbs": _hidden_limbs, "coverage": _coverage, "networks": _networks, "live": _live}
+    return studies[study](args, settings, terminal)
 
 
 def _subjects(args: argparse.Namespace) -> tuple[str, ...]:
@@ -151,3 +152,21 @@ def _networks(args: argparse.Namespace, settings: EstimateSettings, terminal: Te
         [network_table.network_table(rows), network_table.NOTES],
         0,
     )
+
+
+def _live(args: argparse.Namespace, settings: EstimateSettings, terminal: Terminal) -> Study:
+    from inference_backend.evaluation import live_study, motion_suite
+
+    noises = args.noise or ["detector"]
+    if len(noises) > 1:
+        raise GentgError("bad_request", "--live takes one noise level.")
+    case = motion_suite.MotionCase(noise=noises[0], **_one(args))
+    clips = motion_suite.held_out(args.motion, _subjects(args))
+    films = list(motion_suite.motion_cases(clips, case, args.count, frames=live_study.FRAMES, seed=args.seed))
+    rows = live_study.compare(films, replace(settings, correction=0.0), terminal.say)
+    about = {"films": args.count, "noise": noises[0], "seed": args.seed, **_one(args)}
+    text = (
+        f"{args.count} films of {live_study.FRAMES} frames of held-out people, noise '{noises[0]}', seed {args.seed}, known focal "
+        f"length, 17 main joints from the pelvis, the first {live_study.WARM_UP:g} s left out."
+    )
+    return {"about": about, "figures": [asdict(r) for r in rows]}, [text, live_study.table(rows)], 0

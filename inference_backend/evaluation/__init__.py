@@ -1,4 +1,4 @@
 """Metrics, readers of references, suites, reports.
 
-May import: numpy, scipy, cv2, h5py, torch, keypoints, lifting, networks, training, gentg_blender.core.
+May import: numpy, scipy, cv2, h5py, torch, keypoints, lifting, live, networks, solve, training, gentg_blender.core.
 """

@@ -67,6 +67,17 @@ def test_networks(motion, tmp_path):
     assert rows["TGT"]["frames"] > 1e6
 
 
+def test_live(motion, tmp_path):
+    out = ["--json", tmp_path / "a.json", "--markdown", tmp_path / "a.md"]
+    assert run("--motion", motion, "--subjects", "made", "--live", "--count", 1, "--noise", "clean",
+               "--quality", "fast", *out) == 0  # fmt: skip
+    rows = {r["method"]: r for r in json.loads((tmp_path / "a.json").read_text())["figures"]}
+    assert len(rows) == 4 and all(r["method"] in (tmp_path / "a.md").read_text() for r in rows.values())
+    assert all(2 < r["p_mpjpe"] < r["mpjpe"] < 400 for r in rows.values())
+    smooth, raw = (rows[f"live, {how} smoothing"]["accel_error"] for how in ("0.05 s of", "no"))
+    assert smooth < raw
+
+
 @pytest.mark.parametrize(
     "arguments, word",
     [
@@ -74,6 +85,7 @@ def test_networks(motion, tmp_path):
         (["--motion", "MOTION", "--hidden-limbs", "--correction", "0"], "--correction"),
         (["--motion", "MOTION", "--hidden-limbs", "--noise", "open", "clean"], "one noise level"),
         (["--motion", "MOTION", "--coverage", "--subjects", "made", "--rates", "30", "60"], "one frame rate"),
+        (["--motion", "MOTION", "--live", "--noise", "open", "clean"], "one noise level"),
         (["--motion", "MOTION", "--networks", "no_run", "--subjects", "made"], "no checkpoint"),
     ],
 )

@@ -36,6 +36,7 @@ BACKEND = {
     "inference_backend/diffusion": {"torch", CORE},
     "inference_backend/evaluation": {
         "numpy", "scipy", "cv2", "h5py", "torch", CORE, _B["keypoints"], _B["lifting"], _B["networks"], _B["training"],
+        _B["live"], _B["solve"],
     },
     "inference_backend/export": {"torch", CORE, _B["networks"]},
     "inference_backend/keypoints": {"numpy", "scipy", "cv2", "mediapipe", "onnxruntime", CORE, _B["video"]},
