@@ -1,4 +1,4 @@
-"""Which moment of its clip a sequencer strip shows at a scene frame: trim, offset, speed, retiming.
+"""Which moment of its clip a sequencer strip shows at a scene frame: trim, offset, speed, retiming, speed effects.
 
 Plain numbers in, a `timing.TimeMap` out; `tool.strips` reads the numbers from Blender. Follows what
 Blender does (SEQ_give_frame_index): content frame = retiming((scene frame - content start) * playback
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from .contract import GentgError
 from .pictures import NUMBER
 from .timing import TimeMap
 
+_EPS = 1e-4  # frames
 TRANSITION = 1  # flag of a key that begins a gradual change of speed
 
 
@@ -51,6 +53,60 @@ class StripTiming:
 
 
 @dataclass(frozen=True)
+class SpeedEffect:
+    """A Speed Control effect: at each of its frames it shows its input as that looks at another frame.
+
+    Follows strip_speed_effect_target_frame_get of Blender: target frames are counted from `start`.
+    """
+
+    name: str
+    control: Literal["STRETCH", "MULTIPLY", "LENGTH", "FRAME_NUMBER"]
+    start: float  # scene frame from which the effect counts, on both sides
+    left_handle: int  # first scene frame of the effect
+    right_handle: int  # first scene frame after it
+    input_length: int  # scene frames that the whole content of its input fills, trimmed or not
+    input_trim: float  # scene frames of it before the input's left handle
+    # MULTIPLY: factor; LENGTH: percent of `input_length`; FRAME_NUMBER: that number. One value, or one for each
+    # scene frame of the effect where it is animated; STRETCH has none.
+    values: tuple[float, ...] = ()
+    reverse: bool = False
+    negative_from_end: bool = (
+        True  # a negative factor counts from the end (5.2), or stays at the start (before)
+    )
+
+    def shown(self, frames: np.ndarray) -> np.ndarray:
+        """Scene frames (N,) within the handles -> the scene frames (N,) at which the input is shown."""
+        frames = np.asarray(frames, float)
+        count = self.right_handle - self.left_handle
+        # Blender rounds this to whole frames; motion is smoother without.
+        index = self.right_handle - frames if self.reverse else frames - self.start
+        index = np.clip(index, 0, self.right_handle - self.start)
+        values = np.asarray(self.values, float)
+        if len(values) > 1:
+            values = values[np.clip(frames.astype(int) - self.left_handle, 0, count - 1)]
+        if self.control == "STRETCH":
+            target = index * (self.input_length - self.input_trim) / count
+        elif self.control == "MULTIPLY" and len(self.values) > 1:
+            target = np.interp(index, np.arange(count), self._summed())
+        elif self.control == "MULTIPLY":
+            backwards = self.negative_from_end and values[0] < 0
+            target = index * values[0] + (self.input_length if backwards else 0.0)
+        elif self.control == "LENGTH":
+            target = self.input_length * values / 100.0
+        else:
+            target = values
+        return np.clip(np.broadcast_to(target, frames.shape), 0, self.input_length) + self.start
+
+    def _summed(self) -> np.ndarray:
+        """What an animated factor adds up to, frame by frame, never beyond the input's ends."""
+        at, out = 0.0, [0.0]
+        for factor in self.values[1:]:
+            at = min(max(at + factor, 0.0), float(self.input_length))
+            out.append(at)
+        return np.array(out)
+
+
+@dataclass(frozen=True)
 class StripSpan:
     """What to estimate and where its keys belong."""
 
@@ -59,27 +115,41 @@ class StripSpan:
     end: float
 
 
-def strip_span(strip: StripTiming) -> StripSpan:
+def strip_span(strip: StripTiming, effects: Sequence[SpeedEffect] = ()) -> StripSpan:
     """The strip's map from scene frames to seconds of its clip, and the part of the clip it shows.
 
-    Frames that Blender holds beyond the clip's ends get no keys. Raises GentgError("bad_request") when
-    the strip shows nothing of the clip.
+    `effects` are the Speed Control effects over the strip, the nearest first. Frames that Blender holds beyond
+    the clip's ends get no keys. Raises GentgError("bad_request") when the strip shows nothing of the clip, or a
+    single picture of it.
     """
     if strip.length < 1 or not strip.source_rate > 0 or not strip.playback_factor > 0:
         raise GentgError(
             "bad_request", "The strip holds no frame of a clip.", hint="Reload or replace the strip's file."
         )
-    first = max(strip.left_handle, math.ceil(strip.content_start - 1e-4))
-    last = min(strip.right_handle, math.ceil(strip.content_end() - 1e-4)) - 1
+    frames, times = _nodes(strip)
+    begin, end = strip.content_start, strip.content_end()
+    if effects:
+        shown, at = _through(effects)
+        shows = (at > begin - _EPS) & (at < end - _EPS)
+        first, last = (int(f) for f in shown[shows][[0, -1]]) if shows.any() else (1, 0)
+        frames, times = shown, np.interp(at, frames, times)
+        if last > first and np.ptp(times[shows]) < 0.5 / strip.source_rate:
+            raise GentgError(
+                "bad_request",
+                f"The Speed Control effect {effects[-1].name} holds a single picture of the clip, so nothing moves.",
+                hint="Set it to Stretch or Multiply, animate its value, or mute it.",
+            )
+        frames, times = _corners(frames, times)
+    else:
+        first = max(strip.left_handle, math.ceil(begin - _EPS))
+        last = min(strip.right_handle, math.ceil(end - _EPS)) - 1
     if last < first:
         raise GentgError(
             "bad_request", "The strip's handles leave nothing of the clip.", hint="Extend the strip."
         )
-    frames, content = _nodes(strip)
-    times = (np.clip(content, 0, strip.length) + strip.trim_start) / strip.source_rate
     time_map = TimeMap(frames, times, first, last)
-    shown = np.concatenate([[first, last], frames[(frames > first) & (frames < last)]])
-    seconds = time_map.to_time(shown)
+    inner = np.concatenate([[first, last], frames[(frames > first) & (frames < last)]])
+    seconds = time_map.to_time(inner)
     # Half a clip frame on both sides, so that rounding never loses the first or the last one.
     half = 0.5 / strip.source_rate
     return StripSpan(time_map, max(0.0, float(seconds.min()) - half), float(seconds.max()) + half)
@@ -128,17 +198,35 @@ def _split(name: str) -> tuple[tuple[str, str], int] | None:
 
 
 def _nodes(strip: StripTiming) -> tuple[np.ndarray, np.ndarray]:
-    """Scene frames (N,) and the content frames (N,) shown there, between which the map is straight."""
+    """Scene frames (N,) and the seconds (N,) of the clip shown there, between which the map is straight."""
     if strip.keys:
         index, content = _retimed(strip.keys, strip.length - strip.keys_to_last)
     else:
         index = content = np.array([0.0, float(strip.length)])
     frames = strip.content_start + index / strip.playback_factor
+    times = (np.clip(content, 0, strip.length) + strip.trim_start) / strip.source_rate
     if strip.reverse:
         # Blender counts from the last frame that has content of its own.
         mirrored = strip.content_start + (strip.content_end() - 1) - frames
-        return mirrored[::-1].copy(), content[::-1].copy()
-    return frames, content
+        return mirrored[::-1].copy(), times[::-1].copy()
+    return frames, times
+
+
+def _through(effects: Sequence[SpeedEffect]) -> tuple[np.ndarray, np.ndarray]:
+    """Every scene frame (N,) of the uppermost effect, and the frames (N,) at which it shows the strip itself."""
+    top = effects[-1]
+    frames = np.arange(top.left_handle, max(top.right_handle, top.left_handle + 2), dtype=float)
+    at = frames
+    for effect in reversed(effects):
+        at = effect.shown(at)
+    return frames, at
+
+
+def _corners(frames: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The nodes of a map without those that lie on a straight line between their neighbours."""
+    bend = np.abs(np.diff(times, 2)) > 1e-9
+    keep = np.concatenate([[True], bend, [True]])
+    return frames[keep], times[keep]
 
 
 def _retimed(keys: tuple[RetimingKey, ...], length: int) -> tuple[np.ndarray, np.ndarray]:

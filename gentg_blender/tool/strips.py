@@ -13,8 +13,17 @@ import bpy
 
 from ..core.contract import GentgError
 from ..core.dna import Layout, read_dna
-from ..core.strip import TRANSITION, RetimingKey, StripSpan, StripTiming, sequence_start, strip_span
+from ..core.strip import (
+    TRANSITION,
+    RetimingKey,
+    SpeedEffect,
+    StripSpan,
+    StripTiming,
+    sequence_start,
+    strip_span,
+)
 from ..core.timing import scene_rate
+from .compat import channelbag
 
 NO_STRIP = "Add a video to the sequencer (Add > Movie) and select its strip."
 
@@ -41,11 +50,6 @@ def shows_scene(context: bpy.types.Context) -> bool:
     return not hasattr(context, "sequencer_scene") or context.sequencer_scene is not None
 
 
-def active_strip(context: bpy.types.Context) -> bpy.types.Strip | None:
-    editor = sequencer_scene(context).sequence_editor
-    return editor.active_strip if editor else None
-
-
 def selected_strips(context: bpy.types.Context) -> list[bpy.types.Strip]:
     """The selected movie and image strips in the order of their frames; else the active strip alone."""
     editor = sequencer_scene(context).sequence_editor
@@ -56,7 +60,14 @@ def selected_strips(context: bpy.types.Context) -> list[bpy.types.Strip]:
     chosen = [s for s in meta if s.select and s.type in ("MOVIE", "IMAGE")]
     if chosen:
         return sorted(chosen, key=lambda s: (_left(s), s.channel))
-    return [editor.active_strip] if editor.active_strip else []
+    return [_input_of(editor.active_strip)] if editor.active_strip else []
+
+
+def _input_of(strip: bpy.types.Strip) -> bpy.types.Strip:
+    """The strip under effects of one input, which people click on since they lie on top."""
+    while getattr(strip, "input_count", 0) == 1 and strip.input_1 is not None:
+        strip = strip.input_1
+    return strip
 
 
 def why_not(strip: bpy.types.Strip | None) -> str:
@@ -99,7 +110,7 @@ def clip_strip(scene: bpy.types.Scene, strip: bpy.types.Strip | None) -> ClipStr
     image = strip.type == "IMAGE"
     clip = _path(scene, strip)
     timing = read_timing(scene, strip)
-    span = strip_span(timing)
+    span = strip_span(timing, speed_effects(scene, strip))
     warnings = list(_warnings(scene, strip, timing))
     return ClipStrip(strip.name, clip, span, int(span.time_map.first), image, tuple(warnings))
 
@@ -230,9 +241,76 @@ def _warnings(scene: bpy.types.Scene, strip: bpy.types.Strip, timing: StripTimin
             f"The clip runs at {timing.source_rate:.4g} frames a second and the scene at {rate:.4g}, so the strip plays at "
             f"{rate / timing.source_rate:.2g} times its speed. The keys follow the strip."
         )
-    for other in scene.sequence_editor.strips_all:
-        if other.type == "SPEED" and other.input_1 == strip:
-            yield f"The Speed Control effect {other.name} is not followed; retime the strip itself instead."
+
+
+# --------------------------------------------------------------------------- speed effects
+
+_SPEED_VALUE = {
+    "MULTIPLY": "speed_factor",
+    "LENGTH": "speed_length",
+    "FRAME_NUMBER": "speed_frame_number",
+}
+
+
+def speed_effects(scene: bpy.types.Scene, strip: bpy.types.Strip) -> list[SpeedEffect]:
+    """The Speed Control effects that decide when `strip` is seen, the nearest first.
+
+    Raises GentgError("bad_request") for one whose value comes from a driver.
+    """
+    found = []
+    while (effect := _effect_over(scene, strip)) is not None:
+        if effect.type == "SPEED":
+            found.append(_speed_effect(scene, effect))
+        strip = effect
+    return found
+
+
+def _effect_over(scene: bpy.types.Scene, strip: bpy.types.Strip) -> bpy.types.Strip | None:
+    """The effect that shows `strip`; of several the one on top."""
+    over = [
+        s
+        for s in scene.sequence_editor.strips_all
+        if not s.mute and strip in (getattr(s, "input_1", None), getattr(s, "input_2", None))
+    ]
+    return max(over, key=lambda s: s.channel, default=None)
+
+
+def _speed_effect(scene: bpy.types.Scene, effect: bpy.types.Strip) -> SpeedEffect:
+    left, last = shown_frames(effect)
+    source = effect.input_1
+    return SpeedEffect(
+        name=effect.name,
+        control=effect.speed_control,
+        start=float(_get(effect, "content_start", "frame_start")),
+        left_handle=left,
+        right_handle=last + 1,
+        input_length=int(_get(source, "content_duration", "frame_duration")),
+        input_trim=float(_get(source, "left_handle_offset", "frame_offset_start")),
+        values=_speed_values(scene, effect, range(left, last + 1)),
+        reverse=bool(effect.use_reverse_frames),
+        negative_from_end=bpy.app.version >= (5, 2, 0),
+    )
+
+
+def _speed_values(scene: bpy.types.Scene, effect: bpy.types.Strip, frames: range) -> tuple[float, ...]:
+    """`SpeedEffect.values`: one, or one a frame where it is animated in the scene's action."""
+    name = _SPEED_VALUE.get(effect.speed_control)
+    if name is None:
+        return ()
+    path, data = effect.path_from_id(name), scene.animation_data
+    if data is None:
+        return (float(getattr(effect, name)),)
+    if data.drivers.find(path) is not None:
+        raise GentgError(
+            "bad_request",
+            f"The speed of the effect {effect.name} comes from a driver, which cannot be followed.",
+            hint="Bake the driver to keys, or mute the effect.",
+        )
+    bag = channelbag(data.action, data.action_slot) if data.action and data.action_slot else None
+    curve = bag.fcurves.find(path) if bag is not None else None
+    if curve is None or curve.mute:
+        return (float(getattr(effect, name)),)
+    return tuple(float(curve.evaluate(f)) for f in frames)
 
 
 # --------------------------------------------------------------------------- memory

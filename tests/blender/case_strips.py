@@ -173,4 +173,4 @@ def test_what_is_no_clip_says_what_to_do(tmp):
 
 
 def test_an_empty_sequencer_has_no_strip():
-    assert strips.active_strip(bpy.context) is None and strips.selected_strips(bpy.context) == []
+    assert strips.selected_strips(bpy.context) == []

@@ -8,6 +8,7 @@ import pytest
 from gentg_blender.core.contract import GentgError
 from gentg_blender.core.strip import (
     RetimingKey,
+    SpeedEffect,
     StripTiming,
     _arc,
     sequence_range,
@@ -83,3 +84,36 @@ def test_range_of_a_sequence_counts_its_own_pictures_only():
     assert sequence_range("a_0003.png", []) == (3, 1)
     with pytest.raises(GentgError, match="no number"):
         sequence_range("picture.png", on_disk)
+
+
+def effect(control: str, *values: float, start: float = 10, **more) -> SpeedEffect:
+    """Over 60 scene frames of a strip that begins there."""
+    return SpeedEffect("speed", control, start, 10, 70, 60, 0.0, values, **more)
+
+
+def test_speed_effects_show_other_frames_of_their_input():
+    frames = np.array([10.0, 20, 40, 69])
+    assert effect("MULTIPLY", 0.5).shown(frames) == pytest.approx([10, 15, 25, 39.5])
+    assert effect("MULTIPLY", 3.0).shown(frames) == pytest.approx([10, 40, 70, 70]), "held at the end"
+    assert effect("MULTIPLY", -1.0).shown(frames) == pytest.approx([70, 60, 40, 11])
+    assert effect("MULTIPLY", -1.0, negative_from_end=False).shown(frames) == pytest.approx([10] * 4)
+    assert effect("MULTIPLY", 1.0, reverse=True).shown(frames) == pytest.approx([70, 60, 40, 11])
+    assert effect("STRETCH").shown(frames) == pytest.approx(frames)
+    ramp = tuple(np.linspace(0.0, 1.18, 60))
+    summed = np.concatenate([[0.0], np.cumsum(ramp[1:])])
+    assert effect("MULTIPLY", *ramp).shown(frames) == pytest.approx(10 + summed[[0, 10, 30, 59]])
+    assert effect("LENGTH", *range(60)).shown(frames) == pytest.approx(10 + 0.6 * np.array([0.0, 10, 30, 59]))
+    assert effect("FRAME_NUMBER", 7.0).shown(frames) == pytest.approx([17] * 4)
+
+
+def test_a_strip_under_speed_effects():
+    strip = StripTiming(10, 10, 70, 60, 30.0)
+    span = strip_span(strip, [effect("MULTIPLY", 0.5), effect("MULTIPLY", 0.5)])
+    assert (span.time_map.first, span.time_map.last) == (10, 69)
+    assert span.time_map.to_time(50.0) == pytest.approx(10 / 30)
+    assert len(span.time_map.frames) < 5, "straight pieces need no node a frame"
+    assert span.end == pytest.approx((59 / 4 + 0.5) / 30)
+    fast = strip_span(strip, [effect("MULTIPLY", 2.0)])
+    assert fast.time_map.last == 39, "no keys where the last picture is held"
+    with pytest.raises(GentgError, match="single picture"):
+        strip_span(strip, [effect("FRAME_NUMBER", 7.0)])
