@@ -18,6 +18,7 @@ from .core.pictures import IMAGE_SUFFIXES, find_pictures
 from .core.retarget import Mapping
 from .job.jobs import Job, JobQueue, State
 from .tool.append_rig import append_rig
+from .tool.camera import clip_size, focal_in_pixels
 from .tool.export import save_blend
 from .tool.exporters import export_armature
 from .tool.result import ImportResult, ImportSettings, import_capture
@@ -129,7 +130,7 @@ def _estimate(item: Item, settings: dict[str, Any], queue: JobQueue, outcome: Ou
         raise GentgError("no_such_file", "The clip does not exist.", file=item.clip)
     first = item.clip if item.sequence_fps is None else next(iter(find_pictures(item.clip).values()))
     if (focal := settings.pop("focal_mm", None)) is not None:
-        settings["focal_px"] = focal / 36.0 * max(_picture_size(first))
+        settings["focal_px"] = focal_in_pixels(focal, clip_size(first))
     params: dict[str, Any] = {"clip": str(item.clip.resolve()), "settings": settings}
     if item.sequence_fps is not None:
         params["sequence_fps"] = item.sequence_fps
@@ -166,21 +167,6 @@ def _person(item: Item, number: int, search: Job) -> dict[str, Any]:
             return person["seed"]
     raise GentgError("no_person", f"There is no person {number}: {len(people)} found in the clip.", file=item.clip,
                      hint=f"See who is who with: gentg people {item.clip} -o DIR")  # fmt: skip
-
-
-def _picture_size(clip: Path) -> tuple[int, int]:
-    image = None
-    try:
-        image = bpy.data.images.load(str(clip))
-        if 0 not in image.size:
-            return image.size[0], image.size[1]
-    except RuntimeError:
-        pass
-    finally:
-        if image is not None:
-            bpy.data.images.remove(image)
-    raise GentgError("not_a_video", "Blender cannot read the clip's size, which --focal-mm needs.", file=clip,
-                     hint="Give --fov instead.")  # fmt: skip
 
 
 def _make(item: Item, delivery: Delivery, outcome: Outcome, say: Say) -> None:

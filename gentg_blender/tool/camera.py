@@ -174,6 +174,31 @@ def add_background(
         use_action(camera.data, action)
 
 
+def clip_size(clip: Path) -> tuple[int, int]:
+    """Width and height of a video or picture in pixels, as it is shown. Raises GentgError("not_a_video")."""
+    image = None
+    try:
+        image = bpy.data.images.load(str(clip))
+        if 0 not in image.size:
+            return image.size[0], image.size[1]
+    except RuntimeError:
+        pass
+    finally:
+        if image is not None:
+            bpy.data.images.remove(image)
+    raise GentgError(
+        "not_a_video",
+        "Blender cannot read the clip's size, which a focal length needs.",
+        file=clip,
+        hint="Give the field of view instead.",
+    )
+
+
+def focal_in_pixels(millimetres: float, size: tuple[int, int]) -> float:
+    """A lens on a 36 mm sensor across the longer side, for pictures of `size` (width, height)."""
+    return millimetres / _SENSOR * max(size)
+
+
 def load_clip(video: Path, sequence: bool) -> tuple[bpy.types.Image, bool]:
     """The clip as Blender's image, and whether it had to be loaded, which reads its first frame.
 

@@ -110,8 +110,8 @@ def _setup_done(task: Task) -> None:
             Notice("INFO", "The set-up was cancelled.", ("Set Up Backend goes on where it stopped.",))
         )
     else:
-        if task.error.file is None:
-            task.error.file = os.fspath(task.log_path) if task.log_path else None
+        if task.error.file is None and task.log_path is not None and task.log_path.is_file():
+            task.error.file = os.fspath(task.log_path)
         session.notice(Notice.from_error(f"{task.title} did not work.", task.error))
 
 

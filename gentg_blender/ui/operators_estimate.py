@@ -18,8 +18,10 @@ from . import backend
 from .arrivals import JobContext
 from .operators_backend import report_error
 from .people import name_for
-from .properties import estimate_settings
-from .session import scratch_folder, session
+from .properties import estimate_settings, lens_setting
+from .session import Notice, scratch_folder, session
+
+_NOT_STARTED = "The estimate was not started."
 
 
 class GENTG_OT_estimate_pose(bpy.types.Operator):
@@ -57,7 +59,10 @@ class GENTG_OT_estimate_pose(bpy.types.Operator):
                 else _strip_jobs(context, settings)
             )
         except GentgError as error:
+            session.put_away(_NOT_STARTED)
+            session.notice(Notice.from_error(_NOT_STARTED, error))
             return report_error(self, error)
+        session.put_away(_NOT_STARTED)
         waiting = session.busy
         for job in jobs:
             session.submit(job)
@@ -168,6 +173,7 @@ def _job(context, title: str, params: dict, time_map: TimeMap | None, warnings: 
     check_scene(context.scene)
     s = context.scene.gentg
     title = name_for(s, title, params["clip"])
+    params["settings"] = {**params["settings"], **lens_setting(s, params["clip"])}
     scratch = scratch_folder()
     params["capture"] = os.fspath(scratch / "capture.npz")
     settings = ImportSettings(

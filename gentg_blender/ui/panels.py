@@ -157,7 +157,9 @@ class _Person(_Options):
         sub.enabled = s.use_height
         sub.prop(s, "height", text="")
         column.prop(s, "camera")
-        if s.camera == "TYPED":
+        if s.camera == "FOCAL":
+            column.prop(s, "focal")
+        elif s.camera == "TYPED":
             column.prop(s, "fov")
 
 

@@ -43,10 +43,16 @@ class GENTG_PT_results(_Sidebar, bpy.types.Panel):
         ob = capture_armature(context)
         if ob is None:
             return
+        layout.prop(ob, "gentg_show_confidence")
         if has_before(ob):
             layout.prop(ob, "gentg_mix", slider=True)
-        elif found:
-            draw_text(layout, "The correction changed nothing here.", icon="CHECKMARK", width=width)
+        else:
+            draw_text(
+                layout,
+                "No before and after: the correction was off, or changed nothing.",
+                icon="INFO",
+                width=width,
+            )
         self._draw_findings(layout, ob, width)
 
     def _draw_findings(self, layout, ob, width) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, PointerProperty, StringProperty
 
 from ..core.contract import EstimateSettings, GentgError
+from ..tool.camera import clip_size, focal_in_pixels
+from ..tool.colors import show_confidence, shows_confidence
 from .people import person_setting
 
 _DEFAULTS = EstimateSettings()
@@ -57,9 +60,15 @@ class GentgSettings(bpy.types.PropertyGroup):
         items=(
             ("AUTO", "Automatic", "Read from the clip where it says so, else a usual lens is assumed"),
             ("SCENE", "Scene Camera", "Take the field of view of the scene's active camera"),
+            ("FOCAL", "Focal Length", "Type the lens in millimetres, as a full-frame camera has it. Phones say 35 mm equivalent"),
             ("TYPED", "Field of View", "Type the angle that the picture spans from left to right"),
         ),
         description="The lens the clip was filmed with. It decides how far the person is from the camera",
+    )  # fmt: skip
+    focal: FloatProperty(
+        name="Focal Length", default=26.0, min=4.0, max=2000.0, step=100, precision=1, unit="CAMERA",
+        description="The lens for a sensor 36 mm wide: 24 to 28 mm is a phone's main camera. Phones and cameras with a "
+                    "smaller sensor name it as 35 mm equivalent",
     )  # fmt: skip
     fov: FloatProperty(
         name="Field of View", default=math.radians(60), min=0.05, max=2.9, subtype="ANGLE",
@@ -139,6 +148,13 @@ def estimate_settings(context: bpy.types.Context) -> dict:
     return EstimateSettings.from_dict(values).to_dict()
 
 
+def lens_setting(s: GentgSettings, clip: str) -> dict[str, float]:
+    """What a typed focal length adds to the settings for this clip, whose size it reads. Raises GentgError."""
+    if s.camera != "FOCAL":
+        return {}
+    return {"focal_px": focal_in_pixels(s.focal, clip_size(Path(clip)))}
+
+
 def detector_setting(s: GentgSettings) -> str:
     """`EstimateSettings.detector` for the scene's choice. Raises GentgError when no folder is chosen."""
     if s.detector != "FOLDER":
@@ -170,6 +186,14 @@ def _scene_camera_fov(scene: bpy.types.Scene) -> float:
     return 2.0 * math.atan(0.5 * width / abs(corners[0].z))
 
 
+def _get_show_confidence(ob: bpy.types.Object) -> bool:
+    return shows_confidence(ob)
+
+
+def _set_show_confidence(ob: bpy.types.Object, show: bool) -> None:
+    show_confidence(ob, show)
+
+
 def _get_mix(ob: bpy.types.Object) -> float:
     from ..tool.mix import get_mix
 
@@ -189,6 +213,10 @@ CLASSES = (GentgSettings,)
 
 def attach() -> None:
     bpy.types.Scene.gentg = PointerProperty(type=GentgSettings)
+    bpy.types.Object.gentg_show_confidence = BoolProperty(
+        name="Color Bones by Certainty", get=_get_show_confidence, set=_set_show_confidence, options=set(),
+        description="Bones are green where the capture is sure and red where it is in doubt, frame by frame. Seen in Pose Mode",
+    )  # fmt: skip
     bpy.types.Object.gentg_mix = FloatProperty(
         name="Corrected", min=0.0, max=1.0, subtype="FACTOR", get=_get_mix, set=_set_mix, options=set(),
         description="0 plays the motion from before the generative correction, 1 the corrected one",
@@ -197,4 +225,5 @@ def attach() -> None:
 
 def detach() -> None:
     del bpy.types.Scene.gentg
+    del bpy.types.Object.gentg_show_confidence
     del bpy.types.Object.gentg_mix

@@ -7,6 +7,7 @@ not block: what its calls took is kept in `ticks`, which the tests read.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections import deque
@@ -41,8 +42,9 @@ class Notice:
     def from_error(cls, title: str, error: GentgError) -> Notice:
         lines = [line for text in (error.message, error.hint) for line in text.splitlines() if line]
         is_log = (error.file or "").endswith(".log")
-        if error.file and not is_log and error.file not in " ".join(lines):
-            lines.insert(1, error.file)
+        if error.file and error.file not in " ".join(lines):
+            path = home_short(error.file)
+            lines.insert(*((len(lines), f"Log: {path}") if is_log else (1, path)))
         return cls("ERROR", title, tuple(lines), error.file if is_log else "")
 
 
@@ -173,6 +175,10 @@ class Session:
     def notice(self, notice: Notice) -> None:
         self.notices.appendleft(notice)
 
+    def put_away(self, title: str) -> None:
+        """Drop the messages of this title: they are not true any more."""
+        self.notices = deque((n for n in self.notices if n.title != title), KEPT_NOTICES)
+
     def shut_down(self, *, data: bool = True) -> None:
         """End all processes of ours and give up what is on its way. Blocks for a second at most.
 
@@ -192,6 +198,12 @@ class Session:
         """Drop what was about the file that is being closed."""
         self.notices.clear()
         self.findings.clear()
+
+
+def home_short(path: str) -> str:
+    """A path as people write it, with ~ for their home folder."""
+    home = str(Path.home())
+    return f"~{path[len(home) :]}" if path.startswith(home + os.sep) else path
 
 
 def scratch_folder() -> Path:

@@ -15,6 +15,7 @@ from gentg_blender.core.contract import save_capture
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "samples" / "beam_walk.mp4"
+CLIP_SIZE = (1080, 1920)  # pixels
 PYTHON = os.environ.get("GENTG_TEST_PYTHON") or (
     sys.executable if sys.version_info[:2] == (3, 11) else str(ROOT / ".venv/bin/python")
 )
@@ -127,9 +128,9 @@ def test_a_crash_leaves_the_scene_and_the_next_run_works(tmp):
     with fake_backend(tmp, "frames=2,crash") as session:
         before = len(bpy.data.objects), len(bpy.data.actions)
         assert "fake has crashed as told" in fails(bpy.ops.gentg.estimate_pose, filepath=str(CLIP))
-        assert (len(bpy.data.objects), len(bpy.data.actions)) == before and Path(
-            session.notices[0].file
-        ).is_file()
+        notice = session.notices[0]
+        assert (len(bpy.data.objects), len(bpy.data.actions)) == before and Path(notice.file).is_file()
+        assert notice.lines[-1].startswith("Log: ") and notice.lines[-1].endswith(Path(notice.file).name)
         os.environ["GENTG_FAKE"] = f"frames=2,capture={tmp / 'walk.npz'}"
         bpy.ops.gentg.estimate_pose(filepath=str(CLIP))
         assert len(armatures()) == 1
@@ -159,6 +160,41 @@ def test_settings_reach_the_backend(tmp):
         camera.data.sensor_fit, camera.data.sensor_width, camera.data.lens = "HORIZONTAL", 36.0, 18.0
         s.camera = "SCENE"
         assert abs(estimate_settings(bpy.context)["fov"] - 1.5707963) < 1e-3
+
+
+def test_a_typed_focal_length_is_meant_for_the_longer_side(tmp):
+    with fake_backend(tmp) as session:
+        from gentg_blender.ui import operators_estimate
+
+        settings = bpy.context.scene.gentg
+        settings.camera, settings.focal = "FOCAL", 27.0
+        for job in (
+            operators_estimate._file_job(
+                bpy.context, CLIP, operators_estimate.estimate_settings(bpy.context)
+            ),
+            operators_estimate._strip_jobs(bpy.context, {})[0] if add_strip("walk", 1) else None,
+        ):
+            assert abs(job.params["settings"]["focal_px"] - 27.0 / 36.0 * max(CLIP_SIZE)) < 1e-6
+            job.remove_scratch()
+        assert not bpy.data.images, "looking at the clip's size leaves nothing"
+        bad = tmp / "bad.mp4"
+        bad.write_bytes(b"no video")
+        assert "field of view" in fails(bpy.ops.gentg.estimate_pose, filepath=str(bad))
+        assert session.notices[0].title == "The estimate was not started." and not session.busy
+        settings.camera = "AUTO"
+        bpy.ops.gentg.estimate_pose()
+        assert all("not started" not in n.title for n in session.notices), "it is started now"
+
+
+def test_bones_show_certainty_as_chosen(tmp):
+    with fake_backend(tmp):
+        bpy.ops.gentg.estimate_pose(filepath=str(CLIP))
+        (ob,) = armatures()
+        assert ob.gentg_show_confidence
+        ob.gentg_show_confidence = False
+        assert not ob.gentg_show_confidence and ob.pose.bones["hips"].color.palette == "DEFAULT"
+        ob.gentg_show_confidence = True
+        assert ob.gentg_show_confidence and ob.pose.bones["hips"].color.palette == "CUSTOM"
 
 
 def test_retarget_and_export(tmp):
