@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 
 from ..core.contract import GentgError
-from .rig_reader import is_metarig, require_armature
+from .rig_reader import metarig_of, require_armature
 
 
 def append_rig(context: bpy.types.Context, path: Path, name: str = "") -> bpy.types.Object:
@@ -45,7 +45,7 @@ def append_rig(context: bpy.types.Context, path: Path, name: str = "") -> bpy.ty
 
 def _only_armature(objects: list[bpy.types.Object], path: Path) -> bpy.types.Object:
     found = [ob for ob in objects if ob.type == "ARMATURE"]
-    rigs = [ob for ob in found if not is_metarig(ob)] or found
+    rigs = [ob for ob in found if not metarig_of(ob)] or found
     if not rigs:
         raise GentgError(
             "bad_request", "The file holds no armature.", file=path, hint="Give the file with your rig."

@@ -25,22 +25,17 @@ def controls_of(ob: bpy.types.Object, mapping: Mapping) -> tuple[list[Switch], l
     switches, limbs = [], []
     for side, suffix in zip(preset.sides, (".L", ".R"), strict=True):
         for s in preset.switches:
-            bone = ob.pose.bones.get(_same(ob, s.bone.replace("{s}", side)))
+            bone = ob.pose.bones.get(_found(ob, s.bone.replace("{s}", side)))
             if bone is not None and s.name in bone:
                 switches.append(Switch(bone.name, s.name, s.value, s.ik_value))
         for limb in preset.ik:
             upper, lower = ("upper_arm", "forearm") if limb.end == "hand" else ("thigh", "shin")
-            names = [
-                _same(ob, n.replace("{s}", side)) if n else "" for n in (limb.control, limb.pole, limb.toe)
-            ]
-            if names[0] not in ob.pose.bones or any(
-                r + suffix not in mapping.bones for r in (upper, lower, limb.end)
-            ):
+            names = [_found(ob, n.replace("{s}", side)) for n in (limb.control, limb.pole, limb.toe)]
+            if not names[0] or any(r + suffix not in mapping.bones for r in (upper, lower, limb.end)):
                 continue
             up, hinge = _pole_axes(ob, names[1])
-            toe_role = "toe" + suffix if names[2] in ob.pose.bones and "toe" + suffix in mapping.bones else ""
-            limbs.append(IkChain(upper + suffix, lower + suffix, limb.end + suffix, names[0],
-                                 names[1] if names[1] in ob.pose.bones else "", toe_role,
+            toe_role = "toe" + suffix if names[2] and "toe" + suffix in mapping.bones else ""
+            limbs.append(IkChain(upper + suffix, lower + suffix, limb.end + suffix, names[0], names[1], toe_role,
                                  names[2] if toe_role else "", up, hinge))  # fmt: skip
     return list(dict.fromkeys(switches)), limbs
 
@@ -67,12 +62,16 @@ def stretchy_bones(ob: bpy.types.Object, limbs: list[IkChain]) -> list[str]:
     return found
 
 
-def _same(ob: bpy.types.Object, name: str) -> str:
-    """The bone of this name, in whatever case and with whatever separators the rig has it."""
-    if name in ob.pose.bones:
-        return name
-    short = squeeze(name)
-    return next((b.name for b in ob.pose.bones if squeeze(b.name) == short), name)
+def _found(ob: bpy.types.Object, spellings: str) -> str:
+    """The first of the names between `|` that the rig has, in whatever case and with whatever separators;
+    "" where it has none."""
+    if not spellings:
+        return ""
+    for name in spellings.split("|"):
+        if name in ob.pose.bones:
+            return name
+    squeezed = {squeeze(b.name): b.name for b in reversed(ob.pose.bones)}
+    return next((squeezed[s] for s in map(squeeze, spellings.split("|")) if s in squeezed), "")
 
 
 def measured_rig(

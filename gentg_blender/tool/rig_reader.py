@@ -87,18 +87,23 @@ def require_target(ob: bpy.types.Object | None, source: bpy.types.Object | None 
             f"'{ob.name}' is linked from another file and cannot be animated here.",
             hint="Use Object > Library Override > Make, then select the override.",
         )
-    if is_metarig(ob) and not metarig:
+    if not metarig and (maker := metarig_of(ob)):
         rigs = generated_rigs(ob)
         raise GentgError(
-            "bad_request", f"'{ob.name}' is a Rigify metarig, not the rig that is animated.",
+            "bad_request", f"'{ob.name}' is a {maker} metarig, not the rig that is animated.",
             hint=f"Select the generated rig '{rigs[0].name}'." if rigs else
             "Press Generate Rig in its armature properties and select the rig that this makes.",
         )  # fmt: skip
 
 
-def is_metarig(ob: bpy.types.Object) -> bool:
-    """Whether Rigify would generate a rig from this armature."""
-    return "rig_id" not in ob.data and any(_rigify_type(b) for b in ob.pose.bones)
+def metarig_of(ob: bpy.types.Object) -> str:
+    """The add-on that would generate a rig from this armature; "" where none would."""
+    if "rig_id" not in ob.data and any(_rigify_type(b) for b in ob.pose.bones):
+        return "Rigify"
+    settings = _cloudrig(ob)
+    if settings is not None and settings["enabled"] and "is_generated_cloudrig" not in ob.data:
+        return "CloudRig"
+    return ""
 
 
 def _rigify_type(bone: bpy.types.PoseBone) -> str:
@@ -109,10 +114,22 @@ def _rigify_type(bone: bpy.types.PoseBone) -> str:
     return str(bone.get("rigify_type", ""))
 
 
+def _cloudrig(ob: bpy.types.Object) -> dict | None:
+    """What CloudRig has set on a metarig: registered properties while it is on, else what it left in the file."""
+    settings = getattr(ob, "cloudrig", None)
+    if settings is not None:
+        return {"enabled": bool(settings.enabled), "rig": settings.generator.target_rig}
+    settings = ob.get("cloudrig")
+    if settings is None:
+        return None
+    return {"enabled": bool(settings.get("enabled")), "rig": settings.get("generator", {}).get("target_rig")}
+
+
 def generated_rigs(metarig: bpy.types.Object) -> list[bpy.types.Object]:
-    """Rigs that Rigify made, this metarig's own first."""
-    own = getattr(metarig.data, "rigify_target_rig", None)
-    rigs = [o for o in bpy.data.objects if o.type == "ARMATURE" and "rig_id" in o.data]
+    """Rigs that Rigify or CloudRig made, this metarig's own first."""
+    own = getattr(metarig.data, "rigify_target_rig", None) or (_cloudrig(metarig) or {}).get("rig")
+    rigs = [o for o in bpy.data.objects
+            if o.type == "ARMATURE" and ("rig_id" in o.data or "is_generated_cloudrig" in o.data)]  # fmt: skip
     return sorted(rigs, key=lambda o: o != own)
 
 

@@ -61,20 +61,21 @@ def test_case_shuffled_letter_by_letter(key):
 
 def test_every_generation_of_cloudrig_names():
     """As its extension names them today, in Rain's and Snow's files the older way."""
-    today = {
-        "TORSO-Spine": "TORSO-Spine1",
-        "FK-Spine": "FK-Spine2",
-        "FK-RibCage": "FK-Spine3",
-        "FK-Chest": "FK-Spine4",
-    }
-    rain = {"TORSO-Spine": "MSTR-Spine_Torso", "FK-Wrist.L": "FK-Hand.L", "FK-Wrist.R": "FK-Hand.R",
+    plain = {f"FK-W-{part}.{s}": f"FK-{part}.{s}" for part in ("Wrist", "Foot") for s in "LR"}
+    spine = {"TORSO-Spine": "TORSO-Spine1", "FK-Spine": "FK-Spine2", "FK-RibCage": "FK-Spine3",
+             "FK-Chest": "FK-Spine4"}  # fmt: skip
+    wrist = {n: plain[n] for n in plain if "Wrist" in n}
+    today = {**spine, **wrist}  # feet are aligned to the world and wrists are not
+    rain = {"TORSO-Spine": "MSTR-Spine_Torso", "FK-W-Wrist.L": "FK-Hand.L", "FK-W-Wrist.R": "FK-Hand.R",
+            "FK-W-Foot.L": "FK-Foot.L", "FK-W-Foot.R": "FK-Foot.R",
             "FK-Knee.L": "FK-Shin.L", "FK-Knee.R": "FK-Shin.R"}  # fmt: skip
     for names in (today, rain):
         bones, chains = make_rig("cloudrig", fingers=False, twists=False)
         bones, all_names = rename(bones, lambda n, names=names: names.get(n, n))
         hip = replace(bones[0], name="HIP-Spine1", parent=all_names["TORSO-Spine"])
         still = replace(bones[0], name="FK-Spine1", parent="HIP-Spine1")  # of the mechanism: not to be keyed
-        found = recognise([*bones, hip, still] if names is today else bones)
+        foot = [replace(bones[0], name=f"FK-Foot.{s}", parent=f"FK-W-Foot.{s}") for s in "LR"]  # nor these
+        found = recognise([*bones, hip, still, *foot] if names is today else bones)
         assert found.preset == "cloudrig" and found.mapping.bones == renamed(chains, all_names)
 
 

@@ -1,7 +1,8 @@
 """Published bone names of rigs in use, as data.
 
-`{s}` stands for the side as the rig spells it, `a|b` for spellings of one bone that are in use;
-bones of a chain that a rig lacks are skipped. `ik` and `switches` describe controls beyond FK.
+`{s}` stands for the side as the rig spells it, `a|b` for spellings of one bone that are in use, of which the
+first that the rig has is taken; bones of a chain that a rig lacks are skipped. `ik` and `switches` describe
+controls beyond FK.
 """
 
 from __future__ import annotations
@@ -166,7 +167,9 @@ PRESETS: tuple[Preset, ...] = (
         _sided("c_shoulder.{s}", "c_arm_fk.{s}", "c_forearm_fk.{s}", "c_hand_fk.{s}", "c_thigh_fk.{s}",
                "c_leg_fk.{s}", "c_foot_fk.{s}", "c_toes_fk.{s}"),
         ("l", "r"),
-        switches=(Switch("c_hand_ik.{s}", "ik_fk_switch", 1.0), Switch("c_foot_ik.{s}", "ik_fk_switch", 1.0)),
+        ik=(IkLimb("hand", "c_hand_ik.{s}", "c_arms_pole.{s}"),
+            IkLimb("foot", "c_foot_ik.{s}", "c_leg_pole.{s}", "c_toes_ik.{s}")),
+        switches=(Switch("c_hand_ik.{s}", "ik_fk_switch", 1.0, 0.0), Switch("c_foot_ik.{s}", "ik_fk_switch", 1.0, 0.0)),
     ),
     Preset(
         "auto_rig_pro_export", "Auto-Rig Pro (exported)",
@@ -178,18 +181,30 @@ PRESETS: tuple[Preset, ...] = (
     # Names of three generations: the studio's own films (Rain, Ellie), the Rigify feature set (github.com/Mets3D/
     # CloudRig, rigs/cloud_spine.py, cloud_ik_chain.py) and today's extension (rig_components/ of the same names).
     # There the first FK bone of the spine hangs on HIP- and moves nothing: the second is the lowest that bends.
+    # FK-W- is the control where there is one, aligned to the world; FK- is then a hidden bone that toes don't ride on.
+    # Toes have one control, FK-, in FK and IK alike. In the older rigs IK-Foot is part of the mechanism.
     Preset(
         "cloudrig", "Blender Studio (CloudRig)",
         _middle("root", "TORSO-Spine|TORSO-Spine1|TORSO-Hips|MSTR-Torso|MSTR-Spine_Torso",
                 "FK-Spine|FK-Spine2+FK-RibCage|FK-Spine3", "FK-Chest|FK-Spine4", "FK-Neck", "FK-Head"),
-        _sided("FK-Shoulder.{s}", "FK-UpperArm.{s}", "FK-Forearm.{s}", "FK-Wrist.{s}|FK-Hand.{s}", "FK-Thigh.{s}",
-               "FK-Knee.{s}|FK-Shin.{s}", "FK-Foot.{s}", "FK-Toes.{s}|FK-Toe.{s}"),
+        _sided("FK-Shoulder.{s}", "FK-UpperArm.{s}", "FK-Forearm.{s}", "FK-W-Wrist.{s}|FK-Wrist.{s}|FK-Hand.{s}",
+               "FK-Thigh.{s}", "FK-Knee.{s}|FK-Shin.{s}", "FK-W-Foot.{s}|FK-Foot.{s}", "FK-Toes.{s}|FK-Toe.{s}"),
         ("L", "R"),
-        switches=tuple(Switch(bone, name, 0.0) for bone, names in (
-            ("Properties_IKFK", ("ik_spine", "ik_arm_left", "ik_arm_right", "ik_leg_left", "ik_leg_right")),
-            ("Properties", ("ik_spine", "ik_spine1", "Spine_ik", "Spine1_ik", "ik_left_upperarm", "ik_right_upperarm",
-                            "ik_left_arm", "ik_right_arm", "ik_left_thigh", "ik_right_thigh", "ik_left_leg",
-                            "ik_right_leg"))) for name in names),
+        ik=(IkLimb("hand", "IK-MSTR-Wrist.{s}|IK-Wrist.{s}|IK-Hand.{s}", "IK-POLE-UpperArm.{s}|POLE-UpperArm.{s}"),
+            IkLimb("foot", "IK-MSTR-Foot.{s}|IK-Foot.{s}", "IK-POLE-Thigh.{s}|POLE-Thigh.{s}")),
+        switches=(
+            *(Switch("Properties_IKFK", name, 0.0, 1.0) for name in (
+                "ik_arm_left", "ik_arm_right", "ik_leg_left", "ik_leg_right")),
+            *(Switch("Properties", name, 0.0, 1.0) for name in (
+                "ik_left_upperarm", "ik_right_upperarm", "ik_left_arm", "ik_right_arm", "ik_left_thigh",
+                "ik_right_thigh", "ik_left_leg", "ik_right_leg")),
+            Switch("Properties_IKFK", "ik_spine", 0.0),
+            *(Switch("Properties", name, 0.0) for name in (
+                "ik_spine", "ik_spine1", "Spine_ik", "Spine1_ik",
+                # a pole that rides on the IK hand or foot in part would be pulled off the limb's plane
+                "ik_pole_follow_left_upperarm", "ik_pole_follow_right_upperarm", "ik_pole_follow_left_thigh",
+                "ik_pole_follow_right_thigh")),
+        ),
     ),
     Preset(
         "smpl", "SMPL / SMPL-H (FBX names)",
