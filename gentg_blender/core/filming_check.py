@@ -6,7 +6,9 @@ docs/contract.md); the rest is read off the capture itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -31,6 +33,18 @@ class Finding:
     level: Literal["good", "hint", "problem"]
     what: str
     advice: str = ""
+
+
+def findings_to_json(findings: Sequence[Finding]) -> str:
+    return json.dumps([asdict(f) for f in findings])
+
+
+def findings_from_json(text: str) -> list[Finding]:
+    """What `findings_to_json` wrote; none from anything else."""
+    try:
+        return [Finding(**values) for values in json.loads(text)]
+    except (TypeError, ValueError):
+        return []
 
 
 def check_filming(capture: Capture) -> list[Finding]:

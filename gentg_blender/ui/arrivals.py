@@ -14,13 +14,14 @@ from pathlib import Path
 import bpy
 
 from ..core.contract import Capture, GentgError, load_capture
-from ..core.filming_check import Finding, check_filming
+from ..core.filming_check import Finding, check_filming, findings_to_json
 from ..job.jobs import Job, State
 from ..job.task import Task
 from ..tool.result import CaptureImport, ImportResult, ImportSettings
 from . import backend
 from .session import Notice, redraw, session
 
+FINDINGS = "gentg_filming_check"  # custom property of the armature: what the check found, as JSON
 CAPTURES = "captures"  # folder in the user folder that keeps result files
 
 
@@ -124,12 +125,13 @@ class Arrival:
     def finish(self) -> None:
         """Make what was imported one undo step, keep the result's file and tell the person."""
         if self.context.result is not None:
+            armature = self.context.result.armature
+            armature[FINDINGS] = findings_to_json(self._read.findings)
             if not bpy.app.background:
                 began = time.perf_counter()
                 with _window_of(bpy.data.scenes[self.context.scene]):
                     bpy.ops.ed.undo_push(message=f"{self._did}: {self.job.title}")
                 self.undo_seconds = time.perf_counter() - began
-            session.findings[self.job.title] = self._read.findings
             place = Path(self.context.settings.capture_file)
             _tell(self.job, self.context, () if self._file is None else _keep(self._file, place))
         self.job.remove_scratch()

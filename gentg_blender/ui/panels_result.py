@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import bpy
 
+from ..core.filming_check import findings_from_json
 from ..tool.mix import has_before
 from ..tool.result import TAG, find_imports
+from .arrivals import FINDINGS
 from .operators_result import capture_armature
 from .panels import _Sidebar
-from .session import session
 from .widgets import draw_text, panel_width
 
 _LEVEL_ICON = {"good": "CHECKMARK", "hint": "INFO", "problem": "ERROR"}
@@ -56,7 +57,7 @@ class GENTG_PT_results(_Sidebar, bpy.types.Panel):
         self._draw_findings(layout, ob, width)
 
     def _draw_findings(self, layout, ob, width) -> None:
-        findings = session.findings.get(ob[TAG])
+        findings = findings_from_json(ob.get(FINDINGS, ""))
         if not findings:
             return
         box = layout.box()

@@ -87,7 +87,6 @@ class Session:
     on_task_done: Callable[[Task], None] | None = None
     notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=KEPT_NOTICES))
     doctor: list[str] = field(default_factory=list)  # its last output
-    findings: dict[str, list] = field(default_factory=dict)  # clip's name -> filming check
     arriving: list[Arriving] = field(
         default_factory=list
     )  # finished jobs, the first is on its way into the scene
@@ -197,7 +196,6 @@ class Session:
     def forget(self) -> None:
         """Drop what was about the file that is being closed."""
         self.notices.clear()
-        self.findings.clear()
 
 
 def home_short(path: str) -> str:

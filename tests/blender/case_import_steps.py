@@ -10,6 +10,7 @@ from case_import import curves_of, posed, snapshot, truth
 from case_ui import CLIP, armatures, fake_backend
 from walking import walking
 
+from gentg_blender.core.filming_check import findings_from_json
 from gentg_blender.tool.result import CaptureImport, ImportSettings, import_capture
 
 KINDS = ("objects", "armatures", "actions", "cameras", "images", "collections")
@@ -163,7 +164,9 @@ def test_a_saved_capture_comes_in_the_same_way(tmp):
         assert bpy.ops.gentg.import_capture(filepath=str(saved)) == {"FINISHED"}
         (ob,) = armatures()
         assert ob["gentg_capture"] == str(saved) and saved.read_bytes() == content
-        assert ob.animation_data.action.frame_range[1] == 3600 and session.findings["mine"]
+        assert ob.animation_data.action.frame_range[1] == 3600 and findings_from_json(
+            ob["gentg_filming_check"]
+        )
         assert session.notices[0].title == "mine: animated." and "made in" not in session.notices[0].lines[0]
         assert session.ticks.longest_cpu < 0.05 and session.ticks.importing >= 3, session.ticks
         assert not (tmp / "captures").exists()  # no copy is kept

@@ -12,6 +12,7 @@ from walking import walking
 
 import gentg_blender
 from gentg_blender.core.contract import save_capture
+from gentg_blender.core.filming_check import findings_from_json
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIP = ROOT / "samples" / "beam_walk.mp4"
@@ -84,7 +85,10 @@ def test_a_strip_becomes_keys_on_its_frames(tmp):
         )
         assert session.ticks.longest_cpu < 0.05, session.ticks
         assert session.notices[0].title.startswith("walk: animated")
-        assert session.findings["walk"]
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp / "walk.blend"))
+        bpy.ops.wm.open_mainfile(filepath=str(tmp / "walk.blend"))
+        findings = findings_from_json(armatures()[0]["gentg_filming_check"])
+        assert findings and findings[0].what, "the filming check is kept with the file"
 
 
 def test_several_strips_are_queued(tmp):

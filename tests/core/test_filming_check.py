@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gentg_blender.core.filming_check import check_filming
+from gentg_blender.core.filming_check import check_filming, findings_from_json, findings_to_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "blender"))
 from walking import walking  # noqa: E402
@@ -26,6 +26,12 @@ def texts(capture) -> str:
 
 def test_good_footage_has_nothing_to_say(good):
     assert [f.level for f in check_filming(good)] == ["good"]
+
+
+def test_findings_are_kept_as_text(good):
+    found = check_filming(replace(good, timestamps=np.arange(len(good)) / 12.0))
+    assert findings_from_json(findings_to_json(found)) == found and found
+    assert findings_from_json("") == findings_from_json("[1]") == findings_from_json('[{"a": 1}]') == []
 
 
 def test_low_frame_rate(good):
