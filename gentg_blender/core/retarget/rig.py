@@ -62,7 +62,8 @@ def deform_skeleton(bones: Sequence[RigBone]) -> list[RigBone]:
     """The deforming bones as one tree, without the controls between them.
 
     A bone hangs on its nearest deforming ancestor, where an ancestor ORG-x stands for DEF-x as in
-    Rigify. Bones with none hang on the rig's root bone, which is kept. Parents come first.
+    Rigify, and x or FK-x as in CloudRig. Bones with none hang on the rig's root bone, which is kept.
+    Parents come first.
     """
     by_name = {b.name: b for b in bones}
     top = next((b for b in parents_first(bones) if b.parent is None and b.name.lower() == "root"), None)
@@ -73,8 +74,8 @@ def deform_skeleton(bones: Sequence[RigBone]) -> list[RigBone]:
         while parent is not None:
             if by_name[parent].deform:
                 return parent
-            twin = "DEF-" + parent.removeprefix("ORG-")
-            if parent.startswith("ORG-") and twin in by_name and twin != bone.name and by_name[twin].deform:
+            twin = "DEF-" + parent.removeprefix("ORG-").removeprefix("FK-")
+            if twin in by_name and twin != bone.name and by_name[twin].deform:
                 return twin
             parent = by_name[parent].parent
         return None
