@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from gentg_blender.core.skeleton import FEET, NUM_JOINTS
 @dataclass
 class Lifted:
     """3D joints of one person with their uncertainty, T frames, metres, in the real camera's
-    axes (x right, y down, z forward). Raises ValueError for wrong shapes or values that are not
-    finite."""
+    axes (x right, y down, z forward), in single or double precision. Raises ValueError for wrong shapes
+    or values that are not finite."""
 
     joints: np.ndarray  # (T, 35, 3) from the pelvis, core.skeleton.JOINTS order
     root: np.ndarray  # (T, 3) pelvis
@@ -31,7 +31,9 @@ class Lifted:
             "contacts": (frames, len(FEET)), "gravity": (3,),
         }  # fmt: skip
         for name, shape in shapes.items():
-            value = np.asarray(getattr(self, name), dtype=np.float64)
+            value = np.asarray(getattr(self, name))
+            if value.dtype not in (np.float32, np.float64):
+                value = value.astype(np.float64)
             if value.shape != shape:
                 raise ValueError(f"Lifted.{name} has shape {value.shape}, not {shape}")
             if not np.isfinite(value).all():
@@ -44,13 +46,3 @@ class Lifted:
 
     def __len__(self) -> int:
         return len(self.joints)
-
-    def turned(self, rotation: np.ndarray) -> Lifted:
-        """The same person in the axes that `rotation` (3, 3) takes these to."""
-        return replace(
-            self,
-            joints=self.joints @ rotation.T,
-            root=self.root @ rotation.T,
-            gravity=self.gravity @ rotation.T,
-            sigma_xyz=np.sqrt(self.sigma_xyz**2 @ (rotation**2).T),  # errors along the axes are independent
-        )

@@ -51,23 +51,60 @@ class LiftResult:
 
 
 @dataclass
-class _Blend:
-    """Weighted sums of window outputs in the real camera's axes, and the clip-level means."""
+class _Clip:
+    """A person's points on the plane at z = 1, as the networks get them; absent points are 0."""
 
+    points: np.ndarray  # (T, 35, 2) float32, (x/z, y/z)
+    confidence: np.ndarray  # (T, 35) float32
+    times: np.ndarray  # (T,) seconds
+    family: int  # index in FAMILIES
+
+
+_Piece = tuple[np.ndarray, Window]  # frame numbers of a window in the clip, and the window
+
+
+@dataclass
+class _Batch:
+    """Windows of one length and what TGT says of them, with the frames that short ones are held for."""
+
+    pieces: list[_Piece]
+    x: Normalised
+    times: torch.Tensor  # (B, T) seconds from the window's beginning
+    out: TGTOutput
+    cut: slice  # the window's own frames
+    weight: np.ndarray  # (B,) mean confidence: what its readings of the whole clip count
+
+    def gravity(self) -> np.ndarray:
+        """(3,) weighted sum of the windows' readings, in the axes of the camera that took the picture."""
+        down = torch.einsum("btji,btj->bti", self.x.rotation, self.out.gravity)[:, self.cut].mean(1)
+        return self.weight @ down.cpu().numpy()
+
+
+@dataclass
+class _Blend:
+    """Weighted sums of window outputs in the real camera's axes, and of the clip-level means.
+
+    Single precision in what has a value for each joint: it decides how much memory a long clip takes.
+    """
+
+    back: np.ndarray  # (3, 3) from the axes of the lifted picture to the real camera's
     joints: np.ndarray  # (T, 35, 3)
-    corrected: np.ndarray
-    root: np.ndarray  # (T, 3)
     variance: np.ndarray  # (T, 35, 3)
+    root: np.ndarray  # (T, 3)
     contacts: np.ndarray  # (T, 4)
     weight: np.ndarray  # (T,)
+    change: np.ndarray | None = None  # (T, 35, 3) corrected minus TGT's; None while nothing was corrected
+    lengths: np.ndarray = field(default_factory=lambda: np.zeros(NUM_JOINTS))
+    gravity: np.ndarray = field(default_factory=lambda: np.zeros(3))
+    trust: float = 0.0  # sum of the weights of the last two
     resampled: float = 0.0  # frames' worth of resampled joints
     frames: int = 0  # frames lifted, overlaps counted each time
 
     @classmethod
-    def empty(cls, frames: int) -> _Blend:
-        z = np.zeros
-        return cls(z((frames, NUM_JOINTS, 3)), z((frames, NUM_JOINTS, 3)), z((frames, 3)),
-                   z((frames, NUM_JOINTS, 3)), z((frames, 4)), z(frames))  # fmt: skip
+    def empty(cls, frames: int, back: np.ndarray) -> _Blend:
+        per_joint = (frames, NUM_JOINTS, 3)
+        return cls(back, np.zeros(per_joint, np.float32), np.zeros(per_joint, np.float32), np.zeros((frames, 3)),
+                   np.zeros((frames, 4)), np.zeros(frames))  # fmt: skip
 
 
 def pick_device(name: str) -> torch.device:
@@ -123,58 +160,47 @@ class Lifter:
                 "No person was found in the clip.",
                 hint="Check that a person is visible for at least a moment.",
             )
-        points = (track.keypoints[..., :2] - K[:2, 2]) / K[[0, 1], [0, 1]]
-        confidence = np.where(seen[:, None], track.keypoints[..., 2], 0.0)
-        points = np.where(confidence[..., None] > 0, points, 0.0)
-        times = np.asarray(track.timestamps, float)
+        points = ((track.keypoints[..., :2] - K[:2, 2]) / K[[0, 1], [0, 1]]).astype(np.float32)
+        confidence = np.where(seen[:, None], track.keypoints[..., 2], 0.0).astype(np.float32)
+        points[confidence <= 0] = 0.0
         family = FAMILIES.index(track.layout) if track.layout in FAMILIES else len(FAMILIES)
+        clip = _Clip(points, confidence, np.asarray(track.timestamps, float), family)
 
-        result = self._lift(points, confidence, seen, times, family, report)
-        roll = float(np.arctan2(result.tgt.gravity[0], result.tgt.gravity[1]))
-        if abs(roll) > ROLLED:
-            # Level cameras are what the network knows best, and turning a picture about its axis is exact.
-            upright = np.array(
-                [[np.cos(roll), -np.sin(roll), 0.0], [np.sin(roll), np.cos(roll), 0.0], [0.0, 0.0, 1.0]]
-            )
-            again = self._lift(points @ upright[:2, :2].T, confidence, seen, times, family, report)
-            down = result.tgt.gravity + upright.T @ again.tgt.gravity  # both readings count
-            result = again
-            result.tgt, result.corrected = again.tgt.turned(upright.T), again.corrected.turned(upright.T)
-            result.tgt.gravity = result.corrected.gravity = down / np.linalg.norm(down)
+        # A few windows tell how the camera leans before the whole clip is lifted, once.
+        first, rest = _spread(self._pieces(seen, clip.times))
+        batch = self._ask(clip, first)
+        down = batch.gravity()
+        roll = float(np.arctan2(down[0], down[1]))
+        if abs(roll) <= ROLLED:
+            return self._lift(clip, batch, rest, np.eye(3), report)
+        # Level cameras are what the network knows best, and turning a picture about its axis is exact.
+        upright = np.array(
+            [[np.cos(roll), -np.sin(roll), 0.0], [np.sin(roll), np.cos(roll), 0.0], [0.0, 0.0, 1.0]]
+        )
+        clip.points = clip.points @ upright[:2, :2].T.astype(np.float32)
+        result = self._lift(clip, self._ask(clip, first), rest, upright.T, report)
+        down = down / np.linalg.norm(down) + result.tgt.gravity  # both readings count
+        result.tgt.gravity = result.corrected.gravity = down / np.linalg.norm(down)
         return result
 
     def _lift(
-        self,
-        points: np.ndarray,
-        confidence: np.ndarray,
-        seen: np.ndarray,
-        times: np.ndarray,
-        family: int,
-        report: Report | None,
+        self, clip: _Clip, batch: _Batch, rest: list[list[_Piece]], back: np.ndarray, report: Report | None
     ) -> LiftResult:
-        """`points` (T, 35, 2) = (x/z, y/z), 0 where the confidence (T, 35) is 0."""
-        blend = _Blend.empty(len(times))
-        pieces = self._pieces(seen, times)
-        lengths, gravity, done = [], [], 0
+        """Lift the batch that was asked already and the `rest`. `back` (3, 3): from the axes of the picture as it is
+        given to the networks to the real camera's."""
+        blend = _Blend.empty(len(clip.times), back)
+        total, done = len(batch.pieces) + sum(len(pieces) for pieces in rest), 0
         random = torch.Generator(device=self.device).manual_seed(self.settings.seed)
-        for size in sorted({len(rows) for rows, _ in pieces}):
-            same = [p for p in pieces if len(p[0]) == size]
-            for k in range(0, len(same), BATCH):
-                group = same[k : k + BATCH]
-                rows = np.stack([r for r, _ in group])
-                out, x, joints, share = self._run(points[rows], confidence[rows], times[rows], family, random)
-                self._add(blend, group, out, x, joints, share)
-                w = confidence[rows].mean((1, 2)) + 1e-6
-                lengths.append((out.lengths.cpu().numpy(), w))
-                down = torch.einsum("btji,btj->bti", x.rotation, out.gravity)
-                gravity.append((down.mean(1).cpu().numpy(), w))
-                done += len(group)
-                if report:
-                    report("lift", done, len(pieces))
-        return self._result(blend, times, lengths, gravity)
+        for pieces in (None, *rest):
+            batch = batch if pieces is None else self._ask(clip, pieces)
+            self._add(blend, batch, random)
+            done += len(batch.pieces)
+            if report:
+                report("lift", done, total)
+        return self._result(blend, clip.times)
 
     # ------------------------------------------------------------------ windows
-    def _pieces(self, seen: np.ndarray, times: np.ndarray) -> list[tuple[np.ndarray, Window]]:
+    def _pieces(self, seen: np.ndarray, times: np.ndarray) -> list[_Piece]:
         """Frame numbers of every window, with its blend weights."""
         hop = QUALITIES[self.settings.quality].hop
         out = []
@@ -187,118 +213,119 @@ class Lifter:
                 out += [(rows[w.start : w.stop], w) for w in windows(len(rows), WINDOW, hop)]
         return out
 
-    def _run(
-        self,
-        points: np.ndarray,
-        confidence: np.ndarray,
-        times: np.ndarray,
-        family: int,
-        random: torch.Generator,
-    ) -> tuple[TGTOutput, Normalised, torch.Tensor, float]:
-        """Networks on a batch of equal windows. Arrays (B, T, ...); outputs are cut back to T frames."""
+    def _ask(self, clip: _Clip, pieces: list[_Piece]) -> _Batch:
+        """TGT's answer to windows of one length; short ones are held at their ends up to SHORTEST frames."""
+        frames = np.stack([rows for rows, _ in pieces])
+        times = clip.times[frames]
         b, t = times.shape
         before, after = _padding(t)
-        rows = np.clip(np.arange(-before, t + after), 0, t - 1)
+        offsets = np.arange(-before, t + after)
+        rows = np.clip(offsets, 0, t - 1)
         step = np.median(np.diff(times, axis=1), axis=1) if t > 1 else np.full(b, 1 / 30)
-        padded = times[:, rows] + np.where(
-            np.arange(-before, t + after) < 0, np.arange(-before, t + after),
-            np.maximum(np.arange(-before, t + after) - (t - 1), 0))[None] * step[:, None]  # fmt: skip
+        seconds = (
+            times[:, rows] + np.where(offsets < 0, offsets, np.maximum(offsets - (t - 1), 0)) * step[:, None]
+        )
 
         def tensor(a: np.ndarray) -> torch.Tensor:
             return torch.as_tensor(a, dtype=torch.float32, device=self.device)
 
-        p, c, s = tensor(points[:, rows]), tensor(confidence[:, rows]), tensor(padded - padded[:, :1])
+        held = frames[:, rows]
+        p, c, s = tensor(clip.points[held]), tensor(clip.confidence[held]), tensor(seconds - seconds[:, :1])
         x = normalise(p, c, s)
-        kind = torch.full((b,), family, device=self.device)
+        kind = torch.full((b,), clip.family, device=self.device)
         out = self.tgt_network(x, s, kind)
         if QUALITIES[self.settings.quality].mirrored:
             out = mean_with_mirror(out, self.tgt_network, p, c, s, kind)
-        joints, share = out.joints, 0.0
-        if self.settings.correction > 0:
-            joints, mask = correct(
-                self.gpc_network, out, x, s, self.corrector, random, out.scale * self.calibration
-            )
-            share = float(mask[:, before : before + t].float().mean())
-        cut = slice(before, before + t)
-        out = TGTOutput(
-            out.joints[:, cut],
-            out.directions[:, cut],
-            out.lengths,
-            out.scale[:, cut],
-            out.root[:, cut],
-            out.contacts[:, cut],
-            out.gravity[:, cut],
-            out.features[:, cut],
-        )
-        x = Normalised(x.points[:, cut], x.velocity[:, cut], x.confidence[:, cut], x.condition[:, cut],
-                       x.rotation[:, cut], x.size[:, cut])  # fmt: skip
-        return out, x, joints[:, cut], share
+        weight = clip.confidence[frames].mean((1, 2), dtype=float) + 1e-6
+        return _Batch(pieces, x, s, out, slice(before, before + t), weight)
 
-    def _add(
-        self,
-        blend: _Blend,
-        group: list[tuple[np.ndarray, Window]],
-        out: TGTOutput,
-        x: Normalised,
-        joints: torch.Tensor,
-        share: float,
-    ) -> None:
-        back = x.rotation.transpose(-1, -2)  # virtual -> real camera axes
+    def _add(self, blend: _Blend, batch: _Batch, random: torch.Generator) -> None:
+        """Correct a batch and add it to the sums."""
+        out, cut = batch.out, batch.cut
         scale = out.scale * self.calibration
+        joints, share = None, 0.0
+        if self.settings.correction > 0:
+            joints, mask = correct(self.gpc_network, out, batch.x, batch.times, self.corrector, random, scale)
+            share = float(mask[:, cut].float().mean())
+        turn = torch.as_tensor(blend.back, dtype=torch.float32, device=self.device)
+        back = turn @ batch.x.rotation[:, cut].transpose(-1, -2)  # virtual -> real camera axes
+        scale = scale[:, cut]
         variance = 2 * torch.stack([scale[..., 0], scale[..., 0], scale[..., 1]], -1) ** 2
         real = {
-            "joints": torch.einsum("btij,btkj->btki", back, out.joints),
-            "corrected": torch.einsum("btij,btkj->btki", back, joints),
-            "root": torch.einsum("btij,btj->bti", back, out.root),
+            "joints": torch.einsum("btij,btkj->btki", back, out.joints[:, cut]),
+            "root": torch.einsum("btij,btj->bti", back, out.root[:, cut]),
+            # errors along the axes are independent
             "variance": torch.einsum("btij,btkj->btki", back**2, variance),
-            "contacts": torch.sigmoid(out.contacts),
+            "contacts": torch.sigmoid(out.contacts[:, cut]),
         }
-        for i, (rows, window) in enumerate(group):
+        if joints is not None and share > 0:
+            if blend.change is None:
+                blend.change = np.zeros_like(blend.joints)
+            real["change"] = torch.einsum("btij,btkj->btki", back, (joints - out.joints)[:, cut])
+        for i, (rows, window) in enumerate(batch.pieces):
             for name, value in real.items():
-                w = window.weight.reshape(-1, *[1] * (value.ndim - 2))
+                w = window.weight.astype(np.float32).reshape(-1, *[1] * (value.ndim - 2))
                 getattr(blend, name)[rows] += w * value[i].cpu().numpy()
             blend.weight[rows] += window.weight
-        frames = sum(len(rows) for rows, _ in group)
+        frames = sum(len(rows) for rows, _ in batch.pieces)
         blend.resampled += share * frames
         blend.frames += frames
+        blend.lengths += batch.weight @ out.lengths.cpu().numpy()
+        blend.gravity += blend.back @ batch.gravity()
+        blend.trust += batch.weight.sum()
 
-    def _result(self, blend: _Blend, times: np.ndarray, lengths: list, gravity: list) -> LiftResult:
+    def _result(self, blend: _Blend, times: np.ndarray) -> LiftResult:
+        """Means of what was added; takes the blend's arrays for its own."""
         have = blend.weight > 0
-        total = blend.weight[have]
+        total = np.where(have, blend.weight, 1.0)
 
         def mean(values: np.ndarray) -> np.ndarray:
             """Divide by the weights; frames nobody was seen in hold interpolated values."""
-            v = values[have] / total.reshape(-1, *[1] * (values.ndim - 1))
-            if have.all():
-                return v
-            flat = v.reshape(len(v), -1)
-            filled = np.stack([np.interp(times, times[have], column) for column in flat.T], -1)
-            return filled.reshape(values.shape)
+            values /= total.astype(values.dtype).reshape(-1, *[1] * (values.ndim - 1))
+            if not have.all():
+                for column in values.reshape(len(values), -1).T:
+                    column[~have] = np.interp(times[~have], times[have], column[have])
+            return values
 
-        edge = np.average(
-            np.concatenate([v for v, _ in lengths]), axis=0, weights=np.concatenate([w for _, w in lengths])
-        )
-        down = np.average(
-            np.concatenate([v for v, _ in gravity]), axis=0, weights=np.concatenate([w for _, w in gravity])
-        )
+        variance, joints = mean(blend.variance), mean(blend.joints)
+        corrected = joints
+        if blend.change is not None:
+            corrected = mean(blend.change)
+            corrected *= self.settings.correction
+            corrected += joints
+        edge = blend.lengths / blend.trust
         edge[0] = 0.0
-        variance = mean(blend.variance)
-        joints, corrected = mean(blend.joints), mean(blend.corrected)
-        amount = self.settings.correction
         common = dict(
             root=mean(blend.root),
             sigma=np.sqrt(variance.sum(-1)),
-            sigma_xyz=np.sqrt(variance),
+            sigma_xyz=np.sqrt(variance, out=variance),
             edge_lengths=edge,
             contacts=mean(blend.contacts),
-            gravity=down / np.linalg.norm(down),
+            gravity=blend.gravity / np.linalg.norm(blend.gravity),
         )
         return LiftResult(
             Lifted(joints=joints, **common),
-            Lifted(joints=joints + amount * (corrected - joints), **common),
+            Lifted(joints=corrected, **common),
             {"tgt": self.tgt.sha256, "gpc": self.gpc.sha256},
             blend.resampled / blend.frames,
         )
+
+
+def _spread(pieces: list[_Piece]) -> tuple[list[_Piece], list[list[_Piece]]]:
+    """Batches of windows of one length each: one spread evenly over the clip's commonest windows, and all others."""
+    by_size: dict[int, list[_Piece]] = {}
+    for piece in pieces:
+        by_size.setdefault(len(piece[0]), []).append(piece)
+    common = max(by_size.values(), key=lambda same: len(same) * len(same[0][0]))
+    frames = np.unique(np.concatenate([rows for rows, _ in common]))
+    count = min(BATCH, -(-len(frames) // len(common[0][0])))  # no more than lie side by side
+    chosen = set(np.linspace(0, len(common) - 1, count).round().astype(int).tolist())
+    first = [common[i] for i in sorted(chosen)]
+    left = [
+        [p for i, p in enumerate(same) if same is not common or i not in chosen]
+        for _, same in sorted(by_size.items())
+    ]
+    return first, [same[k : k + BATCH] for same in left for k in range(0, len(same), BATCH)]
 
 
 def _padding(frames: int) -> tuple[int, int]:

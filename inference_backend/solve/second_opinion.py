@@ -22,6 +22,7 @@ AGREEMENT = 0.2  # metres: a joint that the two see further apart across the vie
 SMOOTHING = 0.19  # seconds, full width at half maximum: detectors that look at single frames flicker
 # Limbs that both describe, for the scale between the two bodies.
 _LIMBS = np.isin(JOINTS, [f"{s}_{n}" for s in "lr" for n in ("elbow", "wrist", "knee", "ankle")])
+_CHUNK = 1024  # frames worked on at once: bounds memory on long clips
 _HIPS = [JOINT_INDEX["l_hip"], JOINT_INDEX["r_hip"]]
 
 
@@ -37,19 +38,25 @@ def with_second_opinion(
     """
     if world is None or not np.isfinite(world).any():
         return lifted
-    view = _facing(lifted.root)  # (T, 3, 3) camera axes -> axes of the line of sight
-    ours = np.einsum("tij,tkj->tki", view, lifted.joints)
-    sigma2 = np.einsum("tij,tkj->tki", view**2, lifted.sigma_xyz**2)[..., 2]
-    valid = np.isfinite(world).all(-1)  # (T, 35)
-    theirs = np.nan_to_num(world) + (ours[:, _HIPS].mean(1) - np.nan_to_num(world)[:, _HIPS].mean(1))[:, None]
-    theirs = ours[:, :1] + (theirs - ours[:, :1]) * _scale(lifted.joints, world, valid)
-
-    apart = theirs - ours
-    agreement = np.exp(-np.sum(apart[..., :2] ** 2, axis=-1) / AGREEMENT**2)
-    share = sigma2 / (sigma2 + DETECTOR_SIGMA**2) * agreement * valid
-    depth = local_mean(share * apart[..., 2], times, SMOOTHING, seen)
-    depth = depth - depth[:, :1]  # joints stay relative to the pelvis
-    return replace(lifted, joints=lifted.joints + depth[..., None] * view[:, None, 2])
+    scale = _scale(lifted.joints, world)
+    pull = np.empty(lifted.joints.shape[:2])  # metres along the line of sight
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(lifted), _CHUNK)]
+    for part in parts:
+        view = _facing(lifted.root[part])  # (n, 3, 3) camera axes -> axes of the line of sight
+        ours = np.einsum("tij,tkj->tki", view, lifted.joints[part])
+        sigma2 = np.einsum("tij,tkj->tki", view**2, lifted.sigma_xyz[part] ** 2)[..., 2]
+        valid = np.isfinite(world[part]).all(-1)  # (n, 35)
+        theirs = np.nan_to_num(world[part]).astype(np.float64)
+        theirs += (ours[:, _HIPS].mean(1) - theirs[:, _HIPS].mean(1))[:, None]
+        apart = (theirs - ours[:, :1]) * scale - (ours - ours[:, :1])
+        agreement = np.exp(-np.sum(apart[..., :2] ** 2, axis=-1) / AGREEMENT**2)
+        pull[part] = sigma2 / (sigma2 + DETECTOR_SIGMA**2) * agreement * valid * apart[..., 2]
+    depth = local_mean(pull, times, SMOOTHING, seen)
+    depth -= depth[:, :1].copy()  # joints stay relative to the pelvis
+    joints = lifted.joints.copy()
+    for part in parts:
+        joints[part] += depth[part, :, None] * _facing(lifted.root[part])[:, None, 2]
+    return replace(lifted, joints=joints)
 
 
 def _facing(root: np.ndarray) -> np.ndarray:
@@ -59,13 +66,10 @@ def _facing(root: np.ndarray) -> np.ndarray:
     return np.stack([right, np.cross(ahead, right), ahead], axis=-2)
 
 
-def _scale(joints: np.ndarray, world: np.ndarray, valid: np.ndarray) -> float:
-    """Median ratio of limb lengths, ours over the detector's."""
-    both = (valid & valid[:, np.maximum(JOINT_PARENTS, 0)])[:, _LIMBS]
-    if not both.any():
-        return 1.0
-
-    def lengths(x: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x - x[:, np.maximum(JOINT_PARENTS, 0)], axis=-1)[:, _LIMBS][both]
-
-    return float(np.median(lengths(joints) / np.maximum(lengths(world), 1e-3)))
+def _scale(joints: np.ndarray, world: np.ndarray) -> float:
+    """Median ratio of limb lengths, ours over the detector's (NaN where it has no joint)."""
+    parents = np.maximum(JOINT_PARENTS, 0)[_LIMBS]
+    ours = np.linalg.norm(joints[:, _LIMBS] - joints[:, parents], axis=-1)
+    theirs = np.linalg.norm(world[:, _LIMBS] - world[:, parents], axis=-1)
+    both = np.isfinite(theirs)
+    return float(np.median(ours[both] / np.maximum(theirs[both], 1e-3))) if both.any() else 1.0

@@ -219,8 +219,10 @@ def _body(lifted: Lifted, seen: np.ndarray, height: float | None) -> tuple[RestP
     height = STANDARD_HEIGHT if height is None else height
     at = np.flatnonzero(seen)
     at = at[np.linspace(0, len(at) - 1, min(len(at), _BODY_SAMPLE)).astype(int)]
-    joints, sigma = lifted.joints[at], lifted.sigma[at]
-    lengths = clip_lengths(joints, sigma, lifted.sigma_xyz[at], lifted.edge_lengths)
+    joints, sigma, sigma_xyz = (
+        a[at].astype(np.float64) for a in (lifted.joints, lifted.sigma, lifted.sigma_xyz)
+    )
+    lengths = clip_lengths(joints, sigma, sigma_xyz, lifted.edge_lengths)
     rest = build_rest_pose(lengths, joints, sigma)
     scale = height / rest.standing_height
     for _ in range(3):  # the crown's allowance does not scale: a few rounds make the height exact
@@ -243,10 +245,10 @@ def _fit(
         report("solve", start, frames)
         part = slice(start, min(start + _CHUNK, frames))
         view = picture.part(part)
-        joints = stretch_limbs(lifted.joints[part] * scale, lengths)
+        joints = stretch_limbs(lifted.joints[part].astype(np.float64) * scale, lengths)
         prior_root = lifted.root[part] * scale
-        sigma = np.maximum(lifted.sigma[part] * scale, _SIGMA_FLOOR)
-        sureness = np.maximum(lifted.sigma_xyz[part] * scale, _SIGMA_FLOOR) ** -2
+        sigma = np.maximum(lifted.sigma[part].astype(np.float64) * scale, _SIGMA_FLOOR)
+        sureness = np.maximum(lifted.sigma_xyz[part].astype(np.float64) * scale, _SIGMA_FLOOR) ** -2
         place, _ = place_root(joints, sigma, prior_root, view)
         mean = place[:, None] + joints
         fitted = fit_limbs(mean, mean, sureness, lengths, view)
