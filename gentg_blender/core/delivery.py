@@ -24,7 +24,7 @@ FILES: dict[str, tuple[str, str]] = {
     "usd": (".usdc", "USD of the animated armature, where this Blender can write it"),
 }
 SUFFIXES: dict[str, str] = {kind: suffix for kind, (suffix, _) in FILES.items()}
-FBX_PRESETS: tuple[str, ...] = ("blender", "unreal", "unity", "maya")
+FBX_PRESETS: tuple[str, ...] = ("blender", "blender_legacy", "unreal", "unity", "maya")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import addon_utils
 import bpy
 
 from ..core.contract import GentgError, atomic_file
+from ..core.retarget.fbx import set_rate
+from ..core.timing import scene_rate
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class FbxOptions:
     axis_up: str = "Y"
     primary_bone_axis: str = "Y"
     secondary_bone_axis: str = "X"
-    step: float = 1.0  # frames between keys
+    whole_rate: bool = False  # keys and header at a whole number of frames a second, see core.retarget.fbx
     deform_only: bool = False  # leave control and helper bones out
     armature_node: str = "NULL"  # FBX kind of the armature object: NULL, ROOT or LIMBNODE
 
@@ -32,7 +34,8 @@ def export_fbx(
     context: bpy.types.Context, path: str | os.PathLike, armature: bpy.types.Object,
     frames: tuple[int, int] | None = None, options: FbxOptions | None = None,
 ) -> Path:  # fmt: skip
-    """Write the armature with the motion it plays now, every frame of `frames` keyed.
+    """Write the armature with the motion it plays now, every frame of `frames` keyed, of the scene's
+    rate or of a whole one.
 
     `frames` (first, last) defaults to the range of its action or NLA strips. Neither the
     selection nor the scene's range changes. Raises GentgError.
@@ -46,6 +49,8 @@ def export_fbx(
             hint="Select the armature that holds the animation.",
         )
     first, last = frames or motion_range(armature)
+    rate = scene_rate(context.scene.render.fps, context.scene.render.fps_base)
+    whole = max(1, round(rate)) if options.whole_rate else rate
     _ensure_exporter(path)
     with atomic_file(path) as temporary, _baking(context.scene, armature, first, last):
         with context.temp_override(selected_objects=[armature], active_object=armature, object=armature):
@@ -59,7 +64,7 @@ def export_fbx(
                     add_leaf_bones=False, use_armature_deform_only=options.deform_only, armature_nodetype=options.armature_node,
                     bake_anim=True, bake_anim_use_all_bones=True, bake_anim_use_nla_strips=False,
                     bake_anim_use_all_actions=False, bake_anim_force_startend_keying=True,
-                    bake_anim_step=options.step, bake_anim_simplify_factor=0.0,
+                    bake_anim_step=rate / whole, bake_anim_simplify_factor=0.0,
                 )  # fmt: skip
             except RuntimeError as error:
                 raise GentgError(
@@ -67,6 +72,13 @@ def export_fbx(
                 ) from error
         if done != {"FINISHED"} or temporary.stat().st_size == 0:
             raise GentgError("blender_failed", "The FBX export wrote nothing.", file=path)
+        if whole != rate:
+            try:
+                temporary.write_bytes(set_rate(temporary.read_bytes(), whole))
+            except ValueError as error:
+                raise GentgError(
+                    "blender_failed", f"The FBX that Blender wrote is unusual: {error}.", file=path
+                ) from error
     return path
 
 

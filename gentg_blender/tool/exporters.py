@@ -38,6 +38,8 @@ class ExportPreset:
 PRESETS: tuple[ExportPreset, ...] = (
     ExportPreset("fbx_blender", "FBX for Blender", ".fbx", FbxOptions(),
                  "All bones, as Blender reads them back"),
+    ExportPreset("fbx_blender_legacy", "FBX for Blender's legacy importer", ".fbx", FbxOptions(whole_rate=True),
+                 "All bones, keyed at a whole frame rate: that importer reads 23.976, 29.97 and 59.94 wrongly"),
     ExportPreset("fbx_unreal", "FBX for Unreal", ".fbx",
                  FbxOptions(apply_scale="FBX_SCALE_UNITS", deform_only=True, armature_node="ROOT"),
                  "Deforming bones, no leaf bones, unit in the header, no scale on the root"),
@@ -99,7 +101,7 @@ def export_armature(
         raise GentgError("bad_request", "The range to export ends before it begins.", file=path)
     chosen = PRESET[preset]
     # other programs want the skeleton that deforms the mesh, not the controls above it
-    bare = preset != "fbx_blender" and is_layered(read_bones(armature))
+    bare = not preset.startswith("fbx_blender") and is_layered(read_bones(armature))
     with baked_skeleton(context, armature, first, last) if bare else nullcontext(armature) as ob:
         return _write(context, ob, path, chosen, first, last)
 

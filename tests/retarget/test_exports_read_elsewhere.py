@@ -132,6 +132,22 @@ def test_fbx_by_assimp(exported, tmp_path, preset):
         assert shin and abs(offset[0]) == pytest.approx(np.linalg.norm(offset), rel=1e-4)
 
 
+def test_fbx_at_a_whole_rate_by_assimp(exported, tmp_path):
+    """The preset for Blender's older importer: as many keys, at whole frames of 24 instead of 23.976 a second."""
+    folder, truth = exported
+    whole = round(truth["rate"])
+    names, _, heads, duration, _ = read_by_assimp(
+        folder / truth["files"]["fbx_blender_legacy"], tmp_path, 0.01
+    )
+    assert abs(duration - (FRAMES - 1) / truth["rate"]) < 1.0 / truth["rate"]
+    at = np.minimum(np.arange(FRAMES) * truth["rate"] / whole, FRAMES - 1)
+    before = np.minimum(at.astype(int), FRAMES - 2)
+    share = (at - before)[:, None, None]
+    want = y_up(truth["heads"])
+    want = (1 - share) * want[before] + share * want[before + 1]
+    assert np.abs(heads[:, [names.index(n) for n in truth["names"]]] - want).max() < 0.002
+
+
 def test_bvh_by_bvhio(exported):
     bvhio = pytest.importorskip("bvhio")
     folder, truth = exported
