@@ -8,11 +8,8 @@ import bpy
 import numpy as np
 
 from ..core.contract import GentgError
-from ..core.retarget.body import Z
 from ..core.retarget.feet import FeetReport, FeetSettings, plant_feet
 from ..core.retarget.keys import place_ik
-from ..core.retarget.solve import Pose, Solution
-from ..core.rotations import quat_between
 from ..core.skeleton import FEET
 from .action import CONTACT_PROPERTIES, write_curve
 from .compat import channelbag
@@ -95,7 +92,7 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
     """Lock the feet by the contacts as they are keyed now, in a new action.
 
     A rig straight from a retarget is solved from its source again (tool.retarget.resolve_feet), where
-    feet that are no longer planted move as the actor's do. Captures, and rigs that were cleaned
+    feet that are no longer planted move as the actor's did before the backend's lock. Captures, and rigs that were cleaned
     up since, keep all they have but for legs and hips; where a contact of a capture was taken away the
     foot moves as before the backend's lock (tool.freed). `blend`: seconds to ease in and out.
     """
@@ -117,7 +114,7 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
                 f"'{ob.name}' has no foot contacts.",
                 hint="Mark where its feet stand with Mark Contact first.",
             )
-        solution = _solution(posed)
+        solution = posed.solution()
         notes = free_feet(ob, posed, solution, blend)
         report = plant_feet(solution, posed.contacts, posed.times, FeetSettings(blend))
         place_ik(solution, posed.limbs)
@@ -148,18 +145,6 @@ def _take_legs(edit: ActionEdit, posed: PosedRig, base: bpy.types.Action) -> Non
     for track in tracks_of(channelbag(base, slot)):
         if track.bone in names:
             edit.add(track.bone, track.channel, track.frames, track.values, track.held)
-
-
-def _solution(posed: PosedRig) -> Solution:
-    """The rig's own motion as what the IK code changes."""
-    rig, hips = posed.rig, posed.body.chains["hips"][0]
-    placed = {hips: posed.head[:, hips]}
-    for i in range(len(rig.names)):
-        if hips not in posed.above(i) and np.abs(rig.location(posed.rotation, posed.head, i)).max() > 1e-9:
-            placed[i] = posed.head[:, i]
-    upright = quat_between(posed.body.up, Z)
-    pose = Pose(posed.rotation.copy(), posed.head.copy(), placed)
-    return Solution(rig, posed.body, pose, 1.0, upright, set())
 
 
 def _contact_curves(ob: bpy.types.Object) -> dict[str, bpy.types.FCurve | None]:

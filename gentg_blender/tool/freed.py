@@ -6,12 +6,14 @@ takes over for the foot, its leg and the hips' place; all the rest of the action
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
 import numpy as np
 
 from ..core.contract import Capture, GentgError, load_capture
+from ..core.retarget.body import SourceMotion
 from ..core.retarget.contacts import runs
 from ..core.retarget.feet import reach_ankle
 from ..core.retarget.solve import Solution
@@ -19,18 +21,20 @@ from ..core.rotations import quat_conjugate, quat_multiply, quat_slerp, rotation
 from ..core.skeleton import FEET
 from ..core.timing import KeyPlan, TimeMap, plan_keys
 from .action import pose_channels
-from .posed_rig import PosedRig
+from .posed_rig import PosedRig, read_posed
 from .result import CAPTURE, KEYS, TAG, TIMES
 
 LEG = ("thigh", "shin", "foot", "toe")
 _SAME = 1e-3  # radians, metres: an action that is nearer to the import's than this is the import's
 
 
-def free_feet(ob: bpy.types.Object, posed: PosedRig, solution: Solution, blend: float) -> list[str]:
+def free_feet(
+    ob: bpy.types.Object, posed: PosedRig, solution: Solution, blend: float, now: np.ndarray | None = None
+) -> list[str]:
     """Move the pose of `solution` where contacts that the import of `ob` had are missing in `posed.contacts`.
 
     The change eases in over `blend` seconds from contacts that are left, and out over as many where the lock was fading.
-    Returns what could not be freed and why, for people: nothing is changed there. Objects that no
+    With `now` (T, 4), the contacts that `ob` keys itself, feet that it has freed already are left alone. Returns what could not be freed and why, for people: nothing is changed there. Objects that no
     import made are left alone.
     """
     if TAG not in ob:
@@ -42,7 +46,7 @@ def free_feet(ob: bpy.types.Object, posed: PosedRig, solution: Solution, blend: 
     at, known = _find(plan, posed.frames)
     names = [str(n) for n in capture.contact_names]
     was = np.stack([plan.nearest(capture.contacts[:, names.index(f)])[at] & known for f in FEET], -1)
-    removed = (was & ~posed.contacts).reshape(-1, 2, 2).any(-1)
+    removed = (was & ~posed.contacts & (True if now is None else now)).reshape(-1, 2, 2).any(-1)
     if not removed.any():
         return []
     if capture.local_rotation_free is None:
@@ -64,6 +68,29 @@ def free_feet(ob: bpy.types.Object, posed: PosedRig, solution: Solution, blend: 
         free = _posed_as(posed, capture, plan, at, capture.local_rotation_free, capture.root_free)
         _blend(posed, solution, *free, share)
     return notes
+
+
+def freed_motion(
+    context: bpy.types.Context, source: bpy.types.Object, motion: SourceMotion, names: list[str],
+    contacts: np.ndarray, blend: float,
+) -> tuple[SourceMotion, list[str]]:  # fmt: skip
+    """A capture's motion, of its bones `names`, for a rig on which `contacts` (T, 4) are left of the capture's: feet that
+    stand no more on the rig move as before the backend's lock. The capture's own action is not changed.
+
+    The motion comes back as it is, with the reasons for people, where that cannot be done.
+    """
+    if TAG not in source or motion.contacts is None or not (motion.contacts & ~contacts).any():
+        return motion, []
+    posed = read_posed(context, source)
+    at = [posed.rig.index(n) for n in names if n in posed.rig.names]
+    if len(at) < len(names) or np.abs(posed.head[:, at] - motion.head).max() > _SAME:
+        return motion, [f"'{source.name}' is moved by more than its keys: where a contact was taken away the foot moves as "
+                        "the capture's does."]  # fmt: skip
+    posed.contacts = contacts
+    solution = posed.solution()
+    notes = free_feet(source, posed, solution, blend, motion.contacts)
+    pose = solution.pose
+    return replace(motion, head=pose.head[:, at], rotation=pose.rotation[:, at]), notes
 
 
 def _imported(ob: bpy.types.Object) -> tuple[Capture, KeyPlan]:
@@ -150,4 +177,4 @@ def _blend(
         reach_ankle(solution, side, ankle)
 
 
-__all__ = ["LEG", "free_feet"]
+__all__ = ["LEG", "free_feet", "freed_motion"]

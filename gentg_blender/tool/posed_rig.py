@@ -13,11 +13,12 @@ import bpy
 import numpy as np
 
 from ..core.contract import GentgError
-from ..core.retarget.body import Body, ControlRig, SourceMotion, control_rig
+from ..core.retarget.body import Body, ControlRig, SourceMotion, Z, control_rig
 from ..core.retarget.keys import IkChain
 from ..core.retarget.mapping import Mapping
 from ..core.retarget.recognise import recognise
-from ..core.rotations import quat_conjugate, quat_continuous, quat_multiply, rotation_angle
+from ..core.retarget.solve import Pose, Solution
+from ..core.rotations import quat_between, quat_conjugate, quat_continuous, quat_multiply, rotation_angle
 from .keying import rotation_channel, rotation_values
 from .rig_controls import controls_of, measured_rig
 from .rig_probe import is_control_rig
@@ -48,6 +49,16 @@ class PosedRig:
 
     def motion(self) -> SourceMotion:
         return SourceMotion(self.body, self.head, self.rotation, self.times, self.contacts)
+
+    def solution(self) -> Solution:
+        """The rig's own motion as what the IK code changes."""
+        rig, hips = self.rig, self.body.chains["hips"][0]
+        placed = {hips: self.head[:, hips]}
+        for i in range(len(rig.names)):
+            if hips not in self.above(i) and np.abs(rig.location(self.rotation, self.head, i)).max() > 1e-9:
+                placed[i] = self.head[:, i]
+        pose = Pose(self.rotation.copy(), self.head.copy(), placed)
+        return Solution(rig, self.body, pose, 1.0, quat_between(self.body.up, Z), set())
 
     def above(self, control: int) -> set[int]:
         """The controls that this one rides on."""

@@ -33,6 +33,7 @@ from ..core.rotations import (
 from ..core.skeleton import FEET
 from .action import CONTACT_PROPERTIES, write_curve
 from .compat import new_channels, use_action
+from .freed import freed_motion
 from .keying import bone_path, rotation_channel, rotation_values, write_bone
 from .posed_rig import RECIPE
 from .rig_controls import controls_of, measured_rig, stretchy_bones
@@ -128,7 +129,8 @@ def retarget_to_rig(
     """Write the source's motion onto the target's controls as a new action.
 
     Maps default to what is recognised; `contacts` (T, 4), in the target's sides, to the source's
-    contact properties, or to what its motion shows. The target's rest pose, bones and constraints stay as they are, and so
+    contact properties, or to what its motion shows. Where a capture's contact is missing in them the foot
+    moves as it did before the backend locked it. The target's rest pose, bones and constraints stay as they are, and so
     does its earlier action, which is kept in the file. On any error nothing is changed.
     """
     settings = settings or RetargetSettings()
@@ -147,15 +149,21 @@ def retarget_to_rig(
             hint="Put the root motion on the hips or a root bone, or clear the parent.",
         )
     motion, frames = read_motion(context, source_armature, source_mapping)
+    warnings: list[str] = []
+    if contacts is not None:
+        contacts = np.asarray(contacts, bool)
+        if contacts.shape != (len(frames), 4):
+            raise GentgError(
+                "bad_request", f"The contacts have shape {contacts.shape}, not {(len(frames), 4)}."
+            )
+        own = contacts[:, [2, 3, 0, 1]] if settings.mirror else contacts
+        motion, warnings = freed_motion(
+            context, source_armature, motion, source_mapping.used(), own, settings.blend
+        )
     if settings.mirror:
         motion = mirror_motion(motion)
     if contacts is not None:
-        motion.contacts = np.asarray(contacts, bool)
-        if motion.contacts.shape != (len(frames), 4):
-            raise GentgError(
-                "bad_request", f"The contacts have shape {motion.contacts.shape}, not {(len(frames), 4)}."
-            )
-    warnings: list[str] = []
+        motion.contacts = contacts
     _put_back(context, target)
     bones = read_bones(target)
     switches, limbs = controls_of(target, mapping)

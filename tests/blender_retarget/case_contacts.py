@@ -155,8 +155,14 @@ def test_without_contacts_it_says_so():
 
 
 def locked_and_free(tmp, start=1):
-    """A walk as the backend locks it, imported from its file, and where ankles and balls (T, 4, 3) were before the lock:
-    the body drifts, higher by a centimetre, and the left leg swings on its own."""
+    """A walk as the backend locks it, imported from its file, and where ankles and balls (T, 4, 3) were before the lock."""
+    walk, other = armatures(tmp, start)
+    return walk, feet(other)
+
+
+def armatures(tmp, start=1):
+    """A walk as the backend locks it, imported from its file, and as it was before the lock: the body drifts,
+    higher by a centimetre, and the left leg swings on its own."""
     capture = striding()
     t = np.asarray(capture.timestamps)
     capture.root_free = capture.root + np.stack(
@@ -175,7 +181,7 @@ def locked_and_free(tmp, start=1):
     settings = ImportSettings(
         name="walk", camera=False, start_frame=start, capture_file=save_capture(tmp / "walk.npz", capture)
     )
-    return import_capture(bpy.context, capture, settings).armature, feet(other)
+    return import_capture(bpy.context, capture, settings).armature, other
 
 
 def take_away(walk, stretch, parts=("l_heel", "l_foot_index")):
@@ -291,3 +297,56 @@ def test_without_a_free_motion_it_says_why(tmp):
         done = lock_feet_again(bpy.context, walk)
         assert any(why in w for w in done.warnings), (why, done.warnings)
         assert off(feet(walk), before).max() < 0.005
+
+
+MIXAMO = ("LeftFoot", "LeftToeBase", "RightFoot", "RightToeBase")
+
+
+def retargeted(source, target, **choices):
+    return retarget_to_rig(bpy.context, source, target, settings=RetargetSettings(**choices))
+
+
+def test_a_foot_freed_on_the_retargeted_rig_moves_as_before_the_lock(tmp):
+    for mirror in (False, True):
+        bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+        walk, other = armatures(tmp)
+        action = walk.animation_data.action
+        target, twin = (build(make_rig("mixamo", 1.5, 0.5, 3)[0], name) for name in ("target", "twin"))
+        retargeted(other, twin, feet=False, mirror=mirror)
+        free = feet(twin, MIXAMO)
+        retargeted(walk, target, mirror=mirror)
+        before, contacts = feet(target, MIXAMO), contacts_of(target)
+        side = int(mirror)  # the left leg is the one that was changed
+        parts = (["l_heel", "l_foot_index"], ["r_heel", "r_foot_index"])[side]
+        a, b = next(r for r in whole(contacts, side) if r[0] > 15)
+        mine = [2 * side, 2 * side + 1]
+        assert off(before, free)[a:b, mine].max() > 0.02  # the lock did something there
+        take_away(target, (a, b), parts)
+        done = lock_feet_again(bpy.context, target)
+        after = feet(target, MIXAMO)
+        assert not done.warnings and walk.animation_data.action == action
+            axis=1
+        )  # the other foot's stance may lower the hips
+        assert off(after, free)[a:b][:, mine].max() < 0.005, (
+            mirror,
+            off(after, free)[a:b][:, mine].max(),
+            held.sum(),
+        )
+        away = np.r_[: a - BLEND - 1, b + BLEND + 1 : len(FRAMES)]
+        assert off(after, before)[away].max() < 0.005
+        for first, last in whole(contacts, 1 - side):  # the other foot stands as it stood
+            assert off(after, before)[first:last][:, [2 - 2 * side, 3 - 2 * side]].max() < 0.005
+
+
+def test_a_capture_that_is_gone_leaves_the_retargeted_foot_and_says_why(tmp):
+    walk, _ = armatures(tmp)
+    target = build(make_rig("mixamo", 1.5, 0.5, 3)[0])
+    retargeted(walk, target)
+    take_away(target, next(r for r in whole(contacts_of(target), 0) if r[0] > 15))
+    Path(walk["gentg_capture"]).unlink()
+    done = lock_feet_again(bpy.context, target)
+    assert any("does not exist" in w for w in done.warnings), done.warnings
+    walk.pose.bones["head"].constraints.new("LIMIT_ROTATION")
+    walk.pose.bones["hips"].constraints.new("LIMIT_LOCATION").use_min_x = True
+    done = lock_feet_again(bpy.context, target)
+    assert any("more than its keys" in w for w in done.warnings), done.warnings
