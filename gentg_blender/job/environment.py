@@ -23,6 +23,7 @@ from pathlib import Path
 from ..core.contract import GentgError, atomic_file, os_error
 from .find_python import PythonInfo, inspect_python
 from .lock import Lock, Requirement
+from .owned import remove_owned
 from .process import WINDOWS, clean_environment, run_lines
 
 MARKER = "gentg-environment.json"
@@ -252,40 +253,7 @@ class Environment:
         Raises GentgError("not_writable") for a folder without the marker or that is a link, and when
         something is in use.
         """
-        if not self.folder.exists():
-            return
-        if self.folder.is_symlink():
-            raise GentgError(
-                "not_writable",
-                "The backend's folder is a link; GenTG removes nothing behind links.",
-                file=self.folder,
-            )
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
-            return
-        if self.marker() is None:
-            raise GentgError(
-                "not_writable",
-                "This folder was not made by GenTG, so nothing in it is removed.",
-                file=self.folder,
-            )
-        try:
-            # The marker goes last: an interrupted removal can be repeated.
-            for name in _OURS:
-                path = self.folder / name
-                if path.is_symlink() or path.is_file():
-                    path.unlink()
-                elif path.is_dir():
-                    shutil.rmtree(path)  # follows no links
-            if not any(self.folder.iterdir()):
-                self.folder.rmdir()
-        except OSError as error:
-            raise GentgError(
-                "not_writable",
-                f"Cannot remove the backend: {error.strerror or error}",
-                file=error.filename or self.folder,
-                hint="Stop the backend (or restart Blender) and try again.",
-            ) from error
+        remove_owned(self.folder, self.marker() is not None, _OURS)
 
 
 class _Download:

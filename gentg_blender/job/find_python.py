@@ -24,6 +24,10 @@ _INSPECT = (
 )
 
 
+class NoPython(GentgError):
+    """No Python of the right version is on this computer: one can be downloaded, with consent."""
+
+
 @dataclass(frozen=True)
 class PythonInfo:
     """An interpreter that was run and asked."""
@@ -90,7 +94,7 @@ def find_python(*, environ: Mapping[str, str] | None = None, home: Path | None =
                 extra: Iterable[Path] = ()) -> PythonInfo:  # fmt: skip
     """The first Python that can carry the backend.
 
-    `extra` is tried first. Raises GentgError("missing_dependency") that lists what was found and why
+    `extra` is tried first. Raises NoPython("missing_dependency") that lists what was found and why
     it will not do.
     """
     refused = []
@@ -103,11 +107,11 @@ def find_python(*, environ: Mapping[str, str] | None = None, home: Path | None =
             return info
         refused.append(f"{path}: {info.problem}")
     want = ".".join(map(str, BACKEND_PYTHON))
-    raise GentgError(
+    raise NoPython(
         "missing_dependency",
         f"No Python {want} was found on this computer." + ("\n" + "\n".join(refused) if refused else ""),
-        hint=f"Install Python {want} for your user (python.org, your package manager or uv; no administrator's "
-        "rights are needed), or choose one under Python in the GenTG preferences.",
+        hint=f"Let GenTG download one, install Python {want} for your user (python.org, your package manager or uv; no "
+        "administrator's rights are needed), or choose one under Python in the GenTG preferences.",
     )
 
 

@@ -13,6 +13,7 @@ from ..job.client import BackendCommand
 from ..job.environment import Environment, Status
 from ..job.find_python import PYTHON_VARIABLE
 from ..job.lock import Lock, read_locks
+from ..job.own_python import OwnPython, PythonBuild, build_for_here, read_python_lock
 
 # "bl_ext.user_default.gentg" when installed; "gentg_blender" when run from a clone.
 PACKAGE = __package__.rpartition(".gentg_blender")[0] or "gentg_blender"
@@ -49,6 +50,17 @@ def lock() -> Lock:
 def environment() -> Environment:
     """The environment that Set Up Backend makes."""
     return Environment(user_folder() / "backend")
+
+
+def own_python() -> OwnPython:
+    """The Python that is downloaded where the computer has none, with consent."""
+    return OwnPython(user_folder() / "python")
+
+
+@lru_cache(maxsize=1)
+def python_build() -> PythonBuild | None:
+    """What would be downloaded for this computer. Raises GentgError."""
+    return build_for_here(read_python_lock(ROOT / "requirements" / "python.lock"))
 
 
 def chosen_python() -> Path | None:

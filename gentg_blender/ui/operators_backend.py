@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
+from urllib.parse import urlsplit
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
 
 from ..core.contract import GentgError
-from ..job.find_python import find_python, inspect_python
+from ..job.find_python import NoPython, find_python, inspect_python
 from ..job.process import run_lines
 from ..job.task import Task
 from . import backend, preferences
 from .session import Notice, session
 
 
-def report_error(operator: bpy.types.Operator, error: GentgError) -> set[str]:
-    """Show an error where the person looks; the operator's return value."""
-    operator.report({"ERROR"}, str(error))
+def report_error(operator: bpy.types.Operator, error: GentgError, level: str = "ERROR") -> set[str]:
+    """Show an error where the person looks; the operator's return value. "WARNING" stays in the status bar, where
+    "ERROR" makes a pop-up and, in a script, an exception."""
+    operator.report({level}, str(error))
     return {"CANCELLED"}
 
 
@@ -40,6 +42,10 @@ class GENTG_OT_setup_backend(bpy.types.Operator):
     python: StringProperty(
         description="Python to make the environment from; empty takes the preferences' or finds one"
     )
+    download_python: BoolProperty(
+        description="Download Python 3.11 into Blender's user folder if the computer has none",
+        options={"SKIP_SAVE"},
+    )
     pip_options: StringProperty(
         description="Further words for pip, for example --no-index --find-links FOLDER", options={"SKIP_SAVE"}
     )
@@ -51,9 +57,16 @@ class GENTG_OT_setup_backend(bpy.types.Operator):
                        "Needs no administrator's rights and leaves Blender's own Python alone",
             "REPAIR": "Remove the backend's environment and install it again",
             "REMOVE": "Delete the backend's environment and give its disk space back. Nothing else is touched",
-        }[properties.mode]  # fmt: skip
+        }[properties.mode] + (". Downloads Python 3.11 first, after asking" if properties.download_python else "")  # fmt: skip
 
     def invoke(self, context, event):
+        if self.download_python and (build := backend.python_build()) is not None:
+            where = urlsplit(build.url)
+            return context.window_manager.invoke_confirm(
+                self, event, title=f"Download Python {build.version}?", icon="QUESTION", confirm_text="Download",
+                message=f"About 30 MB from {where.netloc}{where.path.partition('/releases')[0]} into Blender's user folder, "
+                "checked before it is used. Remove deletes it again.",
+            )  # fmt: skip
         if self.mode != "INSTALL":
             return context.window_manager.invoke_confirm(self, event)
         return self.execute(context)
@@ -85,14 +98,27 @@ class GENTG_OT_setup_backend(bpy.types.Operator):
         index = prefs.index.strip() if prefs is not None and prefs.build == "INDEX" else ""
         options, online, mode = tuple(shlex.split(self.pip_options)), bpy.app.online_access, self.mode
         session.queue.stop_backend()  # its files are in use
+        own, build, download = backend.own_python(), backend.python_build(), self.download_python
+        session.no_python = False
+
+        def base_python(report, cancelled):
+            if wanted:
+                return inspect_python(wanted)
+            try:
+                return find_python(extra=[own.python])
+            except NoPython:
+                if not download or build is None:
+                    raise
+            return inspect_python(own.install(build, online=online, report=report, cancelled=cancelled))
 
         def work(report, cancelled, say):
             if mode == "REMOVE":
                 report("Removing the backend", 0.1)
                 environment.remove()
+                own.remove()
                 return
             report("Looking for Python 3.11", 0.0)
-            base = inspect_python(wanted) if wanted else find_python()
+            base = base_python(lambda text, part: report(text, 0.04 * part), cancelled)
             say(f"Python: {base.path}")
             if mode == "REPAIR":
                 environment.remove()
@@ -110,6 +136,7 @@ def _setup_done(task: Task) -> None:
             Notice("INFO", "The set-up was cancelled.", ("Set Up Backend goes on where it stopped.",))
         )
     else:
+        session.no_python = isinstance(task.error, NoPython) and backend.python_build() is not None
         if task.error.file is None and task.log_path is not None and task.log_path.is_file():
             task.error.file = os.fspath(task.log_path)
         session.notice(Notice.from_error(f"{task.title} did not work.", task.error))

@@ -10,7 +10,7 @@ from ..tool import strips
 from . import backend
 from .people import draw_person
 from .session import session
-from .widgets import draw_jobs, draw_notices, draw_text, panel_width
+from .widgets import draw_jobs, draw_notices, draw_set_up, draw_text, panel_width
 
 
 class _Sidebar:
@@ -56,7 +56,7 @@ class _Estimate(_Sidebar):
             if bpy.app.online_access:
                 row = box.row()
                 row.scale_y = 1.4
-                row.operator("gentg.setup_backend", text="Set Up Backend", icon="IMPORT").mode = "INSTALL"
+                draw_set_up(row)
             else:
                 draw_text(
                     box,

@@ -8,7 +8,7 @@ from bpy.props import EnumProperty, StringProperty
 from ..core.contract import GentgError
 from . import backend
 from .session import session
-from .widgets import draw_notices, draw_text
+from .widgets import draw_notices, draw_set_up, draw_text
 
 
 def is_addon() -> bool:
@@ -97,7 +97,7 @@ class GentgPreferences(bpy.types.AddonPreferences):
         if managed and problem:
             sub = row.row(align=True)
             sub.enabled = bpy.app.online_access
-            sub.operator("gentg.setup_backend", text="Set Up Backend", icon="IMPORT").mode = "INSTALL"
+            draw_set_up(sub)
         else:
             if session.queue.backend is not None:
                 row.operator("gentg.stop_backend", icon="PAUSE")

@@ -86,6 +86,7 @@ class Session:
     task: Task | None = None  # set-up, removal, doctor
     on_task_done: Callable[[Task], None] | None = None
     notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=KEPT_NOTICES))
+    no_python: bool = False  # the last set-up found no Python to make the environment from
     doctor: list[str] = field(default_factory=list)  # its last output
     arriving: list[Arriving] = field(
         default_factory=list

@@ -26,6 +26,13 @@ def draw_text(layout: bpy.types.UILayout, text: str, *, icon: str = "NONE", widt
             icon = "BLANK1" if icon != "NONE" else "NONE"
 
 
+def draw_set_up(layout: bpy.types.UILayout) -> None:
+    """The button of the set-up; where no Python was found, one that downloads it too, after asking."""
+    text = "Download Python and Set Up" if session.no_python else "Set Up Backend"
+    button = layout.operator("gentg.setup_backend", text=text, icon="IMPORT")
+    button.mode, button.download_python = "INSTALL", session.no_python
+
+
 def draw_notices(layout: bpy.types.UILayout, width: int = 90) -> None:
     """What happened, until it is put away."""
     for index, notice in enumerate(session.notices):

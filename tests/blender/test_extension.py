@@ -14,13 +14,13 @@ from inference_backend.pipeline.errors import ONLY_IN_A_CLONE
 
 ALLOWED = re.compile(
     r"(blender_manifest\.toml|__init__\.py|LICENSE|NOTICE"
-    r"|requirements/(backend|torch)\.lock"
+    r"|requirements/(backend|torch|python)\.lock"
     r"|gentg_blender/.*\.(py|json)"
     r"|inference_backend/.*\.(py|json|safetensors|md|txt))$"
 )
 NEEDED = ("blender_manifest.toml", "__init__.py", "LICENSE", "NOTICE", "gentg_blender/__init__.py", "gentg_blender/cli.py",
           "gentg_blender/core/contract.py", "inference_backend/__init__.py", "inference_backend/__main__.py",
-          "requirements/backend.lock", "requirements/torch.lock")  # fmt: skip
+          "requirements/backend.lock", "requirements/torch.lock", "requirements/python.lock")  # fmt: skip
 
 # Run in Blender: every DeprecationWarning that our code causes is an error.
 USE = """

@@ -14,7 +14,14 @@ import pytest
 
 from gentg_blender.core.contract import GentgError
 from gentg_blender.job.environment import MARKER, Environment, Status
-from gentg_blender.job.find_python import BACKEND_PYTHON, PythonInfo, candidates, find_python, inspect_python
+from gentg_blender.job.find_python import (
+    BACKEND_PYTHON,
+    NoPython,
+    PythonInfo,
+    candidates,
+    find_python,
+    inspect_python,
+)
 from gentg_blender.job.lock import read_lock, read_locks
 from gentg_blender.job.task import Task
 
@@ -257,9 +264,9 @@ def test_no_python_lists_what_was_tried(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "candidates", lambda **_: iter([Path(sys.executable)]))
     monkeypatch.setattr(module, "BACKEND_PYTHON", (3, 99))
-    with pytest.raises(GentgError, match=r"No Python 3\.99") as caught:
+    with pytest.raises(NoPython, match=r"No Python 3\.99") as caught:
         find_python()
-    assert os.fspath(sys.executable) in caught.value.message and "Install Python 3.99" in caught.value.hint
+    assert os.fspath(sys.executable) in caught.value.message and "install Python 3.99" in caught.value.hint
 
 
 def test_tasks_turn_every_failure_into_a_message(tmp_path):
