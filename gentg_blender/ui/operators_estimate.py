@@ -50,6 +50,12 @@ class GENTG_OT_estimate_pose(bpy.types.Operator):
             return False
         return not problem
 
+    clicked = False  # the panel beside the button says what is wrong: a pop-up would only cover it
+
+    def invoke(self, context, _event):
+        self.clicked = True
+        return self.execute(context)
+
     def execute(self, context):
         try:
             settings = estimate_settings(context)
@@ -61,7 +67,7 @@ class GENTG_OT_estimate_pose(bpy.types.Operator):
         except GentgError as error:
             session.put_away(_NOT_STARTED)
             session.notice(Notice.from_error(_NOT_STARTED, error))
-            return report_error(self, error)
+            return report_error(self, error, "WARNING" if self.clicked else "ERROR")
         session.put_away(_NOT_STARTED)
         waiting = session.busy
         for job in jobs:
