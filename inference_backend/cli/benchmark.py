@@ -40,7 +40,6 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     from dataclasses import asdict
 
     from gentg_blender.core.contract import EstimateSettings, GentgError
-    from inference_backend.evaluation import candidates, cost
     from inference_backend.pipeline.benchmark import measure, measure_memory
     from inference_backend.pipeline.folders import repository
     from inference_backend.pipeline.reporter import Reporter
@@ -65,6 +64,8 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
               f"{args.minutes / 10:g} to {args.minutes:g} of reading the clip, memory grows by {figures['growth'] / 1e6:.0f} MB",
               file=terminal.out)  # fmt: skip
         return 0
+
+    from inference_backend.evaluation import candidates, cost  # needs torch, whose memory would count above
 
     def make_report() -> Reporter:
         return Reporter(cancelled=terminal.cancelled)

@@ -32,8 +32,11 @@ class Detector(Protocol):
     def detect(self, image: np.ndarray) -> list[Detection]:
         """People in an (H, W, 3) uint8 RGB picture."""
 
+    def forget(self) -> None:
+        """The next picture has nothing to do with those before: go on as a fresh one would."""
+
     def spawn(self) -> Detector:
-        """A fresh one of the same kind, for another thread or another place in the clip."""
+        """A fresh one of the same kind, for another thread."""
 
     def close(self) -> None:
         """Free the models; safe to call twice."""

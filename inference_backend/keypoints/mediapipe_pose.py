@@ -10,6 +10,8 @@ import numpy as np
 from . import mediapipe_runtime as runtime
 from .detector import Detection, box_of
 
+_EMPTY = np.zeros((64, 64, 3), np.uint8)
+
 
 class MediapipePose:
     """Detector of one person with 33 points and its own 3D. Per-frame mode: no smoothing that lags."""
@@ -17,12 +19,12 @@ class MediapipePose:
     name, layout, max_size, follows = "mediapipe", "blazepose33", 720, True
 
     def __init__(self, others: _Others | None = None) -> None:
-        """`others` is shared by detectors of one clip. Raises GentgError("missing_dependency") if MediaPipe or one of
-        its models is absent."""
+        """`others` is shared with the detector that this one was spawned by. Raises GentgError("missing_dependency")
+        if MediaPipe or one of its models is absent."""
         solution, root = runtime.load()
         self.version = runtime.version()
         self.hashes = runtime.hashes(root)
-        self._others = others or _Others()
+        self._others, self._owns_others = others or _Others(), others is None
         with runtime.quiet():
             self._pose = solution.Pose(
                 model_complexity=1,
@@ -31,7 +33,7 @@ class MediapipePose:
                 min_tracking_confidence=0.5,
             )
             # The graph starts in threads of its own; an empty picture waits for them and their messages.
-            self._pose.process(np.zeros((64, 64, 3), np.uint8))
+            self._pose.process(_EMPTY)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """At most one person in an (H, W, 3) uint8 RGB picture."""
@@ -51,6 +53,14 @@ class MediapipePose:
         """Whether a picture shows more people than one; `found` is who was found in it (pixels of this picture)."""
         return self._others.there(image, found)
 
+    def forget(self) -> None:
+        """As a fresh one: all that the graph carries from picture to picture is where the person was, and an empty
+        picture shows nobody there."""
+        if self._pose is None:
+            raise RuntimeError("the detector is closed")
+        if self._pose.process(_EMPTY).pose_landmarks is not None:
+            self._pose.reset()
+
     def spawn(self) -> MediapipePose:
         return MediapipePose(self._others)
 
@@ -58,6 +68,8 @@ class MediapipePose:
         if self._pose is not None:
             self._pose.close()
             self._pose = None
+        if self._owns_others:
+            self._others.close()
 
 
 class _Others:
@@ -73,6 +85,12 @@ class _Others:
             if self._people is None:
                 self._people = MediapipePeople()
             return bool(found) and self._people.somebody_besides(image, found)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._people is not None:
+                self._people.close()
+                self._people = None
 
 
 def detection_of(landmarks: Any, world_landmarks: Any, width: int, height: int) -> Detection:

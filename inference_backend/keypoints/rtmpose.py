@@ -232,6 +232,9 @@ class RtmPose:
         """Whether there are more people than one: `found` are all."""
         return len(found) > 1
 
+    def forget(self) -> None:
+        """Nothing to forget: every picture is looked at on its own."""
+
     def spawn(self) -> RtmPose:
         return RtmPose(*self._paths, most=self._most, threads=self._threads)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,36 +168,36 @@ class Lifter:
         clip = _Clip(points, confidence, np.asarray(track.timestamps, float), family)
 
         # A few windows tell how the camera leans before the whole clip is lifted, once.
-        first, rest = _spread(self._pieces(seen, clip.times))
-        batch = self._ask(clip, first)
+        pieces = self._pieces(seen, clip.times)
+        batch = self._ask(clip, _spread(pieces))
         down = batch.gravity()
         roll = float(np.arctan2(down[0], down[1]))
         if abs(roll) <= ROLLED:
-            return self._lift(clip, batch, rest, np.eye(3), report)
+            return self._lift(clip, pieces, batch, np.eye(3), report)
         # Level cameras are what the network knows best, and turning a picture about its axis is exact.
         upright = np.array(
             [[np.cos(roll), -np.sin(roll), 0.0], [np.sin(roll), np.cos(roll), 0.0], [0.0, 0.0, 1.0]]
         )
         clip.points = clip.points @ upright[:2, :2].T.astype(np.float32)
-        result = self._lift(clip, self._ask(clip, first), rest, upright.T, report)
+        result = self._lift(clip, pieces, None, upright.T, report)
         down = down / np.linalg.norm(down) + result.tgt.gravity  # both readings count
         result.tgt.gravity = result.corrected.gravity = down / np.linalg.norm(down)
         return result
 
     def _lift(
-        self, clip: _Clip, batch: _Batch, rest: list[list[_Piece]], back: np.ndarray, report: Report | None
+        self, clip: _Clip, pieces: list[_Piece], asked: _Batch | None, back: np.ndarray, report: Report | None
     ) -> LiftResult:
-        """Lift the batch that was asked already and the `rest`. `back` (3, 3): from the axes of the picture as it is
-        given to the networks to the real camera's."""
-        blend = _Blend.empty(len(clip.times), back)
-        total, done = len(batch.pieces) + sum(len(pieces) for pieces in rest), 0
+        """Lift all `pieces`; those in the batch that was `asked` already are not asked again. `back` (3, 3): from the
+        axes of the picture as it is given to the networks to the real camera's."""
+        blend, done = _Blend.empty(len(clip.times), back), 0
         random = torch.Generator(device=self.device).manual_seed(self.settings.seed)
-        for pieces in (None, *rest):
-            batch = batch if pieces is None else self._ask(clip, pieces)
+        known = {id(piece) for piece in asked.pieces} if asked else set()
+        left = _batches([piece for piece in pieces if id(piece) not in known])
+        for batch in itertools.chain([asked] if asked else [], (self._ask(clip, group) for group in left)):
             self._add(blend, batch, random)
             done += len(batch.pieces)
             if report:
-                report("lift", done, total)
+                report("lift", done, len(pieces))
         return self._result(blend, clip.times)
 
     # ------------------------------------------------------------------ windows
@@ -311,21 +312,22 @@ class Lifter:
         )
 
 
-def _spread(pieces: list[_Piece]) -> tuple[list[_Piece], list[list[_Piece]]]:
-    """Batches of windows of one length each: one spread evenly over the clip's commonest windows, and all others."""
+def _spread(pieces: list[_Piece]) -> list[_Piece]:
+    """A batch of windows of the commonest length, spread evenly over the clip: no more than lie side by side."""
     by_size: dict[int, list[_Piece]] = {}
     for piece in pieces:
         by_size.setdefault(len(piece[0]), []).append(piece)
     common = max(by_size.values(), key=lambda same: len(same) * len(same[0][0]))
     frames = np.unique(np.concatenate([rows for rows, _ in common]))
-    count = min(BATCH, -(-len(frames) // len(common[0][0])))  # no more than lie side by side
-    chosen = set(np.linspace(0, len(common) - 1, count).round().astype(int).tolist())
-    first = [common[i] for i in sorted(chosen)]
-    left = [
-        [p for i, p in enumerate(same) if same is not common or i not in chosen]
-        for _, same in sorted(by_size.items())
-    ]
-    return first, [same[k : k + BATCH] for same in left for k in range(0, len(same), BATCH)]
+    count = min(BATCH, -(-len(frames) // len(common[0][0])))
+    return [common[i] for i in np.linspace(0, len(common) - 1, count).round().astype(int)]
+
+
+def _batches(pieces: list[_Piece]) -> list[list[_Piece]]:
+    """Windows of one length together, at most BATCH of them."""
+    ordered = sorted(pieces, key=lambda piece: len(piece[0]))  # keeps the order in time within a length
+    groups = [list(same) for _, same in itertools.groupby(ordered, key=lambda piece: len(piece[0]))]
+    return [same[k : k + BATCH] for same in groups for k in range(0, len(same), BATCH)]
 
 
 def _padding(frames: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,6 @@ from inference_backend.video.camera_motion import CameraMotion
 if TYPE_CHECKING:  # imports torch, which a cached detection does not need
     from inference_backend.lifting.lifter import LiftResult
 
-_PARTS = ("tgt", "corrected")
 _WARNINGS = "warnings.json"  # beside the arrays in a track's archive
 
 
@@ -39,9 +38,10 @@ def load_detection(path: Path) -> tuple[KeypointTrack, list[str]]:
 
 def save_lift(result: LiftResult, path: Path) -> None:
     """Write to `path`."""
-    arrays = {
-        f"{part}.{f.name}": getattr(getattr(result, part), f.name) for part in _PARTS for f in fields(Lifted)
-    }
+    arrays = {f"tgt.{f.name}": getattr(result.tgt, f.name) for f in fields(Lifted)}
+    for f in fields(Lifted):  # what the correction left as it was is there already
+        if getattr(result.corrected, f.name) is not getattr(result.tgt, f.name):
+            arrays[f"corrected.{f.name}"] = getattr(result.corrected, f.name)
     notes = json.dumps(
         {"weights": result.weights, "warnings": result.warnings, "resampled": result.resampled}
     )
@@ -55,10 +55,10 @@ def load_lift(path: Path) -> LiftResult:
 
     with np.load(path, allow_pickle=False) as archive:
         notes = json.loads(str(archive["notes"]))
-        parts = {
-            part: Lifted(**{f.name: archive[f"{part}.{f.name}"] for f in fields(Lifted)}) for part in _PARTS
-        }
-    return LiftResult(**parts, **notes)
+        tgt = Lifted(**{f.name: archive[f"tgt.{f.name}"] for f in fields(Lifted)})
+        changed = [f.name for f in fields(Lifted) if f"corrected.{f.name}" in archive]
+        corrected = replace(tgt, **{name: archive[f"corrected.{name}"] for name in changed})
+    return LiftResult(tgt, corrected, **notes)
 
 
 def save_motion(motion: CameraMotion, path: Path) -> None:

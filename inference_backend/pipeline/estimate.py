@@ -26,6 +26,7 @@ from .inputs import (
     versions,
     weights_on_disk,
 )
+from .memory import give_back
 from .outputs import Outputs, staged
 from .reporter import Reporter, peak_memory
 
@@ -37,6 +38,9 @@ if TYPE_CHECKING:  # these import torch, cv2 or av, which `hello` must not wait 
 
 # What a lift depends on; other settings only concern the solver and need no new lift.
 _LIFT_SETTINGS = ("quality", "correction", "seed", "runtime", "device")
+# Frames of a clip whose later stages need the detector's memory (0.35 GB) more than the next clip needs the second
+# that it takes to load it again.
+_LONG = 6000
 
 
 class Estimator:
@@ -44,6 +48,7 @@ class Estimator:
 
     def __init__(self) -> None:
         self._detector: tuple[tuple[str, bool], Any] | None = None
+        self.spares: list[Any] = []  # further detectors of that kind, one for each thread but the first
         self._lifter: tuple[tuple, Any] | None = None
 
     def estimate(
@@ -81,10 +86,10 @@ class Estimator:
         with staged(outputs.wanted(*FILES)) as late:
             with staged(outputs.wanted("capture", "preview", "still")) as early:
                 run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
-                raw = run.detect(source)
                 camera = intrinsics(settings, info.size, info.focal_px)
-                track = run.clean(raw)
+                track = run.clean(run.detect(source))
                 capture = run.to_capture(track, camera, run.turning(source, track, camera))
+                del track
                 capture.meta["source"] = source_facts(info)
                 run.write(capture, early["capture"])
                 if outputs.preview or outputs.still:
@@ -178,11 +183,16 @@ class Estimator:
         """The loaded 2D detector of these settings; `everybody` as in `open_detector`."""
         key = (settings.detector, everybody)
         if self._detector is None or self._detector[0] != key:
-            if self._detector is not None:
-                self._detector[1].close()
-                self._detector = None
+            self.close_detector()
             self._detector = (key, open_detector(*key))
         return self._detector[1]
+
+    def close_detector(self) -> None:
+        """Free the detector, if one is loaded, with its memory; it is loaded again when it is needed."""
+        for detector in (*self.spares, *([] if self._detector is None else [self._detector[1]])):
+            detector.close()
+        self.spares, self._detector = [], None
+        give_back()
 
     def lifter(self, settings: EstimateSettings) -> Any:
         """The loaded networks for these settings."""
@@ -226,13 +236,16 @@ class _Run:
         def compute() -> tuple[KeypointTrack, list[str]]:
             said: list[str] = []
             return detect_video(
-                source, detector, s.start, s.end, self.report, warn=said.append, person=person
-            ), said
+                source, detector, s.start, s.end, self.report, warn=said.append, person=person,
+                spares=self.estimator.spares,
+            ), said  # fmt: skip
 
         track, said = self._through_cache(
             "detect", key, load_detection, compute, lambda v, path: save_detection(*v, path)
         )
         self.warnings += said
+        if len(track) > _LONG:
+            self.estimator.close_detector()
         return track
 
     def clean(self, track: KeypointTrack) -> KeypointTrack:
@@ -292,7 +305,10 @@ class _Run:
 
         from .entries import load_lift, save_lift
 
-        return self._through_cache("lift", key, load_lift, compute, save_lift)
+        result = self._through_cache("lift", key, load_lift, compute, save_lift)
+        if len(track) > _LONG:
+            give_back()
+        return result
 
     def to_capture(
         self, filmed: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None = None
@@ -311,12 +327,14 @@ class _Run:
         if not np.array_equal(result.tgt.joints, result.corrected.joints):
             before = solve(result.tgt, track, camera.K, self.settings, self.report, like=after)
         self.warnings += [w for w in (camera.warning, *result.warnings, *after.warnings) if w]
+        weights, resampled = result.weights, result.resampled
+        del result, track
         capture = assemble(filmed, camera, turning, before, after)
         capture.meta = {
             "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
-            "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": track.layout, "cleaning": self.cleaning,
-            "detector": self.detector, "footage": track.footage,
-            "weights": result.weights, "resampled": result.resampled, "warnings": self.warnings, "cached": self.cached,
+            "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": filmed.layout, "cleaning": self.cleaning,
+            "detector": self.detector, "footage": filmed.footage,
+            "weights": weights, "resampled": resampled, "warnings": self.warnings, "cached": self.cached,
             "standing_height": after.standing_height, "height_assumed": self.settings.height is None,
         }  # fmt: skip
         return capture

@@ -23,7 +23,10 @@ class DotDetector:
     made, closed = 0, 0
 
     def __init__(self, fail_at=None):
-        self.fail_at, self.calls = fail_at, 0
+        self.fail_at, self.calls, self.forgot = fail_at, 0, 0
+
+    def forget(self):
+        self.forgot += 1
 
     def detect(self, image):
         assert min(image.shape[:2]) <= 60
@@ -62,8 +65,14 @@ def clip(tmp_path_factory):
 
 def test_positions_times_and_gaps(clip):
     DotDetector.made = DotDetector.closed = 0
-    track = detect_video(clip, DotDetector())
-    assert DotDetector.made == DotDetector.closed == len(plan_segments(0, 12, True, scan(clip)))
+    detector, spares = DotDetector(), []
+    track = detect_video(clip, detector, workers=2, spares=spares)
+    assert DotDetector.made == len(spares) == 1 and DotDetector.closed == 0
+    segments = plan_segments(0, 12, True, scan(clip))
+    assert detector.forgot + spares[0].forgot == len(segments)  # each begins as with a fresh detector
+    assert detector.calls + spares[0].calls > 120  # 120 frames, and those that lead up to a segment
+    again = detect_video(clip, detector, workers=2, spares=spares)
+    assert DotDetector.made == len(spares) == 1 and np.array_equal(again.keypoints, track.keypoints)
     assert np.array_equal(track.frames, np.arange(120)) and np.allclose(
         track.timestamps, np.arange(120) / FPS, atol=1e-4
     )
@@ -78,7 +87,9 @@ def test_positions_times_and_gaps(clip):
 
 
 def test_range(clip):
+    DotDetector.made = DotDetector.closed = 0
     track = detect_video(clip, DotDetector(), start=7.0, end=11.5, workers=2)
+    assert DotDetector.made == DotDetector.closed == 1  # the caller's own stays open
     assert np.array_equal(track.frames, np.arange(70, 115)) and track.seen.all()
 
 
@@ -119,7 +130,10 @@ def test_segments_depend_on_the_clip_alone(clip):
         assert len(segments) % 2 == 0 and segments[0].begin == start and segments[-1].end == end
         assert all(a.end == b.begin for a, b in zip(segments, segments[1:]))
         assert all(s.warm_up <= s.begin for s in segments) and segments[1].warm_up < segments[1].begin
-    assert len(plan_segments(0.0, 2.0, True, index)) == 1
+    short = plan_segments(0.0, 2.0, True, index)
+    assert len(short) == 2 and short[1].begin - short[1].warm_up == pytest.approx(0.2)
+    assert short[0].end == pytest.approx(2.0 - short[1].warm_up, abs=0.2)  # both take about as long
+    assert len(plan_segments(0.0, 0.9, True, index)) == 1
     assert len(plan_segments(0.0, 12.0, True, None)) == 1
     assert all(s.warm_up == s.begin for s in plan_segments(0.0, 12.0, False, index))
 

@@ -137,6 +137,43 @@ def test_segments_and_workers_change_nothing(shared, detector):
     assert np.median(apart, axis=1).max() < 2.0  # pixels of a person 480 px high: below the white noise
 
 
+def test_a_detector_that_forgets_goes_on_as_a_fresh_one(shared, detector):
+    from inference_backend.video.decode import decode
+
+    folder = shared / "video/rendered"
+    before = [f.image for f in decode(folder / "boxing/boxing.mp4", 0.0, 0.3, 720)]
+    after = [f.image for f in decode(folder / "walk_turn/walk_turn.mp4", 2.0, 2.3, 720)]
+
+    def detected(by, pictures):
+        return np.array([by.detect(p)[0].keypoints for p in pictures])
+
+    fresh = detector.spawn()
+    want = detected(fresh, after)
+    detected(fresh, before)
+    carried = detected(fresh, after)  # the first pictures are searched where somebody else was
+    fresh.forget()
+    assert np.array_equal(detected(fresh, after), want) and not np.array_equal(carried, want)
+    fresh.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        fresh.forget()
+    assert detector.others(before[0], detector.detect(before[0])) is False  # what both share is still open
+
+
+def test_short_clips_are_split_where_it_changes_little(shared, detector):
+    """1.6 s in two segments against one pass: less than the points tremble from picture to picture."""
+    from inference_backend.video.decode import decode
+
+    clip = shared / "video/rendered/walk_turn/walk_turn.mp4"
+    split = detect_video(clip, detector, start=1.0, end=2.6, workers=2)
+    detector.forget()
+    passed = [detector.detect(f.image)[0].keypoints for f in decode(clip, 1.0, 2.6, 720)]
+    whole = to_canonical(np.array(passed), "blazepose33")
+    assert len(split) == len(whole) == 48
+    apart = np.linalg.norm(split.keypoints[..., :2] - whole[..., :2], axis=-1)
+    tremble = np.linalg.norm(np.diff(whole[..., :2], 2, axis=0), axis=-1)
+    assert np.median(apart[:23]) < 0.01 and 0.0 < apart.mean(1).max() < 1.2 * tremble.mean()
+
+
 def test_people_one_after_another(shared, detector):
     """41 s of people who come and go: one of them is kept, from entering to leaving, and nobody else."""
     clip = shared / "video/intel_one_by_one/one-by-one-person-detection.mp4"

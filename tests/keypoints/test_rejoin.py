@@ -41,6 +41,9 @@ class LeftmostDetector:
         picked = points[[JOINT_INDEX[n] for n in LAYOUTS["coco17"]]]
         return [Detection(picked, 0.9, box_of(picked))]
 
+    def forget(self):
+        pass
+
     def spawn(self):
         return LeftmostDetector(self.model)
 
