@@ -265,6 +265,25 @@ def test_removing_needs_a_marker_and_cancel_without_a_job_is_harmless(tmp):
             os.environ["GENTG_BACKEND_PYTHON"] = str(tmp / "python")
 
 
+def test_the_doctor_is_asked_and_a_warm_backend_is_stopped(tmp):
+    with fake_backend(tmp) as session:
+        bpy.ops.gentg.estimate_pose(filepath=str(CLIP))
+        backend = session.queue.backend
+        assert backend is not None and backend.alive, "it stays warm"
+        assert bpy.ops.gentg.stop_backend() == {"FINISHED"} and session.queue.backend is None
+        backend.process.wait(3)
+        python = tmp / "doctor"
+        python.write_text('#!/bin/sh\necho "$@"\necho\necho "ffmpeg is missing: install it"\nexit 3\n')
+        python.chmod(0o755)
+        os.environ["GENTG_BACKEND_PYTHON"] = str(python)
+        assert bpy.ops.gentg.doctor() == {"FINISHED"}
+        assert session.doctor == ["-m inference_backend doctor", "ffmpeg is missing: install it"]
+        os.environ["GENTG_BACKEND_PYTHON"] = str(tmp / "gone")
+        assert "not there" in fails(bpy.ops.gentg.doctor) and "not there" in fails(
+            bpy.ops.gentg.show_log, path="x"
+        )
+
+
 def test_every_property_and_operator_has_a_tooltip(tmp):
     with fake_backend(tmp):
         from gentg_blender.ui import registration
