@@ -7,6 +7,7 @@ import numpy as np
 from gentg_blender.core.rotations import normalize, quat_continuous, quat_slerp
 
 UNSURE_WIDTH = 4.0  # how much longer than sure rotations unsure ones are smoothed
+_CHUNK = 1024  # frames worked on at once: bounds memory on long clips
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
 
@@ -39,33 +40,39 @@ def local_fit(
         spacing = max(float(np.min(np.diff(t))), 1e-3)
         reach = min(int(np.ceil(2.5 * sigma / spacing)), stop - start - 1)
         reach = max(reach, 1)
-        own = np.arange(stop - start)
-        at = own[:, None] + np.arange(-reach, reach + 1)
-        inside = (at >= 0) & (at < stop - start)
-        at = np.clip(at, 0, stop - start - 1)
-        tau = (t[at] - t[:, None]) / sigma
-        weight = np.where(inside, np.exp(-0.5 * tau**2), 0.0)
-        moment = [np.sum(weight * tau**k, axis=1) for k in range(5)]
-        normal = np.empty((len(own), 3, 3))
-        for a in range(3):
-            for b in range(3):
-                normal[:, a, b] = moment[a + b]
-        # A light ridge on slope and curvature: few samples give a straight or flat fit.
-        normal[:, 1, 1] += 1e-3 * moment[0]
-        normal[:, 2, 2] += 1e-2 * moment[0]
-        wanted = np.zeros((len(own), 3, 2))
-        wanted[:, 0, 0] = wanted[:, 1, 1] = 1.0
-        solution = np.linalg.solve(normal, wanted)
-        basis = np.stack([np.ones_like(tau), tau, tau**2], axis=-1)
-        kernel = weight[..., None] * (basis @ solution)
-        part = flat[start:stop].astype(np.float64)
-        new, new_slope = np.zeros_like(part), np.zeros_like(part)
-        for column in range(at.shape[1]):
-            neighbour = part[at[:, column]]
-            new += kernel[:, column, :1] * neighbour
-            new_slope += kernel[:, column, 1:] * neighbour
-        smooth[start:stop], slope[start:stop] = new, new_slope / sigma
+        for first in range(0, stop - start, _CHUNK):
+            own = np.arange(first, min(first + _CHUNK, stop - start))
+            at, kernel = _fit_kernel(t, own, reach, sigma)
+            new, new_slope = np.zeros((2, len(own), flat.shape[1]))
+            for column in range(at.shape[1]):
+                neighbour = flat[start + at[:, column]]
+                new += kernel[:, column, :1] * neighbour
+                new_slope += kernel[:, column, 1:] * neighbour
+            smooth[start + own], slope[start + own] = new, new_slope / sigma
     return smooth.reshape(values.shape), slope.reshape(values.shape)
+
+
+def _fit_kernel(t: np.ndarray, own: np.ndarray, reach: int, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Neighbours (N, 2 reach + 1) of the frames `own` (N,) and their weights (N, 2 reach + 1, 2) in the fit's value
+    and in its slope times `sigma`. t (T,) seconds of a stretch without gaps."""
+    at = own[:, None] + np.arange(-reach, reach + 1)
+    inside = (at >= 0) & (at < len(t))
+    at = np.clip(at, 0, len(t) - 1)
+    tau = (t[at] - t[own, None]) / sigma
+    weight = np.where(inside, np.exp(-0.5 * tau**2), 0.0)
+    moment = [np.sum(weight * tau**k, axis=1) for k in range(5)]
+    normal = np.empty((len(own), 3, 3))
+    for a in range(3):
+        for b in range(3):
+            normal[:, a, b] = moment[a + b]
+    # A light ridge on slope and curvature: few samples give a straight or flat fit.
+    normal[:, 1, 1] += 1e-3 * moment[0]
+    normal[:, 2, 2] += 1e-2 * moment[0]
+    wanted = np.zeros((len(own), 3, 2))
+    wanted[:, 0, 0] = wanted[:, 1, 1] = 1.0
+    solution = np.linalg.solve(normal, wanted)
+    basis = np.stack([np.ones_like(tau), tau, tau**2], axis=-1)
+    return at, weight[..., None] * (basis @ solution)
 
 
 def local_mean(values: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray) -> np.ndarray:
@@ -73,17 +80,19 @@ def local_mean(values: np.ndarray, times: np.ndarray, seconds: float, seen: np.n
     gaps; unseen frames give their values back."""
     out = values.astype(np.float64)
     for start, stop in runs(seen):
-        t = times[start:stop]
-        part, total, weights = values[start:stop], np.zeros(values[start:stop].shape), np.zeros(stop - start)
+        t, part = times[start:stop], values[start:stop]
         spacing = max(float(np.min(np.diff(t))), 1e-3) if stop - start > 1 else 1.0
         reach = min(int(np.ceil(2.5 * seconds / _FWHM / spacing)), stop - start - 1)
-        for offset in range(-reach, reach + 1):
-            here = slice(max(0, -offset), stop - start - max(0, offset))
-            there = slice(max(0, offset), stop - start + min(0, offset))
-            weight = np.exp(-0.5 * ((t[there] - t[here]) * _FWHM / seconds) ** 2)
-            total[here] += weight.reshape((-1,) + (1,) * (values.ndim - 1)) * part[there]
-            weights[here] += weight
-        out[start:stop] = total / weights.reshape((-1,) + (1,) * (values.ndim - 1))
+        for first in range(0, stop - start, _CHUNK):
+            own = np.arange(first, min(first + _CHUNK, stop - start))
+            total, weights = np.zeros((len(own), *values.shape[1:])), np.zeros(len(own))
+            for offset in range(-reach, reach + 1):
+                here = (own + offset >= 0) & (own + offset < stop - start)
+                there = own[here] + offset
+                weight = np.exp(-0.5 * ((t[there] - t[own[here]]) * _FWHM / seconds) ** 2)
+                total[here] += weight.reshape((-1,) + (1,) * (values.ndim - 1)) * part[there]
+                weights[here] += weight
+            out[start + own] = total / weights.reshape((-1,) + (1,) * (values.ndim - 1))
     return out
 
 

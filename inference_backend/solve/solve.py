@@ -114,22 +114,24 @@ def solve(
     R = world_rotation(lifted.gravity) if like is None else like.R
     rotation = bone_rotations(x @ R, sigma, rest, times, seen)
     sure = rotation_sureness(lifted.joints * scale, rest)
+    contact_odds = lifted.contacts
+    del x, lifted  # as large as all that follows, on a long clip
     rotation = smooth_rotations(rotation, times, settings.smoothing, seen, sure)
 
     def walk(origin: np.ndarray | None = None) -> np.ndarray:
         path = _path(rest, rotation, root, information, R, trusted, times, seen, origin)
         return local_fit(path, times, settings.smoothing, seen)[0]
 
-    trusted = np.zeros_like(lifted.contacts)
+    trusted = np.zeros_like(contact_odds)
     height = rest.joints[_FEET_AT, 2]
-    trusted = likely_planted(_feet(rest, rotation, walk()), height, lifted.contacts, times, seen)
+    trusted = likely_planted(_feet(rest, rotation, walk()), height, contact_odds, times, seen)
     if like is None:
         # Level the world on the feet, then put the floor at zero under them.
         tilt = _tilt(_feet(rest, rotation, walk()) - [0.0, 0.0, 1.0] * height[:, None], trusted)
         R = R @ tilt.T
         rotation = quat_multiply(matrix_to_quat(tilt), rotation)
         path = walk()
-        soles = _standing_points(rest, rotation, path)[..., 2]
+        soles = _standing_heights(rest, rotation, path)
         floor, grounded = floor_height(soles[:, _FEET_AT], soles.min(1), trusted, seen)
         if not grounded:
             warnings.append("No foot was seen on the ground: the floor is set to the body's lowest point.")
@@ -139,7 +141,7 @@ def solve(
         origin = R.T @ like.t
     path = walk(origin)  # planted feet, if any, are drawn to the floor
 
-    contacts = planted_feet(_feet(rest, rotation, path), height, lifted.contacts, times, seen)
+    contacts = planted_feet(_feet(rest, rotation, path), height, contact_odds, times, seen)
     report("solve", frames, frames)
 
     def finished(rotation: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -196,17 +198,31 @@ def _pose(rest: RestPose, local: np.ndarray, root: np.ndarray) -> PosedBones:
     return forward_kinematics(rest.head, rest.tail, rest.rotation, BONE_PARENTS, local, root)
 
 
+def _some_joints(rest: RestPose, rotation: np.ndarray, root: np.ndarray, pick: Callable) -> np.ndarray:
+    """`pick` of all joints (n, 35, 3) of a few frames at once, for all frames."""
+    return np.concatenate(
+        [
+            pick(
+                joints_of(
+                    rest,
+                    _pose(rest, local_rotations(rest.rotation, BONE_PARENTS, rotation[part]), root[part]),
+                )
+            )
+            for part in (slice(start, start + _CHUNK) for start in range(0, len(root), _CHUNK))
+        ]
+    )
+
+
 def _feet(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
     """Heels and toe tips (T, 4, 3) in FEET order."""
-    local = local_rotations(rest.rotation, BONE_PARENTS, rotation)
-    return joints_of(rest, _pose(rest, local, root))[:, _FEET_AT]
+    return _some_joints(rest, rotation, root, lambda joints: joints[:, _FEET_AT])
 
 
-def _standing_points(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """What can touch the floor (T, 35, 3): joints, and soles in place of heels and toe tips."""
-    points = joints_of(rest, _pose(rest, local_rotations(rest.rotation, BONE_PARENTS, rotation), root))
-    points[:, _FEET_AT, 2] -= rest.joints[_FEET_AT, 2]
-    return points
+def _standing_heights(rest: RestPose, rotation: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Heights (T, 35) of what can touch the floor: joints, and soles in place of heels and toe tips."""
+    heights = _some_joints(rest, rotation, root, lambda joints: joints[..., 2])
+    heights[:, _FEET_AT] -= rest.joints[_FEET_AT, 2]
+    return heights
 
 
 def _body(lifted: Lifted, seen: np.ndarray, height: float | None) -> tuple[RestPose, float]:
@@ -270,7 +286,7 @@ def _path(rest, rotation, root, information, R, planted, times, seen, origin=Non
     if origin is None:
         return smooth_path(root @ R, R.T @ information @ R, feet, planted, times, seen)
     level = rest.joints[_FEET_AT, 2]
-    lowest = _standing_points(rest, rotation, np.zeros_like(root))[..., 2].min(1)
+    lowest = _standing_heights(rest, rotation, np.zeros_like(root)).min(1)
     return smooth_path(root @ R - origin, R.T @ information @ R, feet, planted, times, seen, level, lowest)
 
 
