@@ -21,6 +21,9 @@ CONTACT_PROPERTIES = {
     "l_heel": "contact_heel.L", "l_foot_index": "contact_toe.L",
     "r_heel": "contact_heel.R", "r_foot_index": "contact_toe.R",
 }  # fmt: skip
+# The same for hands that an animator pins; captures have none of their own.
+HAND_PROPERTIES = {"l_hand": "contact_hand.L", "r_hand": "contact_hand.R"}
+PLANTED_PROPERTIES = {**CONTACT_PROPERTIES, **HAND_PROPERTIES}
 CONFIDENCE_PREFIX = "confidence_"
 
 
@@ -166,3 +169,16 @@ def _with_gap_keys(plan: KeyPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     frames = np.concatenate([plan.frames, inside[fits]])
     order = np.argsort(frames, kind="stable")
     return frames[order], order, fits
+
+
+def add_planted_property(ob: bpy.types.Object, part: str) -> None:
+    """Give the armature the property of a part of the feet or hands, free, unless it has it."""
+    name = PLANTED_PROPERTIES[part]
+    if name not in ob:
+        ob[name] = False
+        what = (
+            "This hand is held in its place"
+            if part in HAND_PROPERTIES
+            else "This part of the foot is planted on the floor"
+        )
+        ob.id_properties_ui(name).update(description=what)

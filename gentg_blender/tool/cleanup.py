@@ -30,7 +30,7 @@ from ..core.retarget.contacts import detect_contacts, sole_points
 from ..core.retarget.keys import smooth
 from ..core.retarget.mapping import Mapping
 from ..core.rotations import quat_continuous, quat_multiply, quat_rotate
-from .action import CONTACT_PROPERTIES
+from .action import PLANTED_PROPERTIES
 from .keying import rotation_channel, rotation_values
 from .posed_rig import PosedRig, map_of, read_posed, write_posed
 from .rig_reader import read_bones, require_motion
@@ -269,7 +269,7 @@ def _swap_contacts(edit: ActionEdit) -> None:
         curve.data_path = "gentg_" + foot  # two curves never have one path
     for foot, curve in curves.items():
         twin = {"l": "r", "r": "l"}[foot[0]] + foot[1:]
-        curve.data_path = f'["{CONTACT_PROPERTIES[twin]}"]'
+        curve.data_path = f'["{PLANTED_PROPERTIES[twin]}"]'
 
 
 def _move_body(

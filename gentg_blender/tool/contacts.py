@@ -1,4 +1,4 @@
-"""Foot contacts on the timeline: marked by hand, and the feet locked from them again."""
+"""Contacts of feet and hands on the timeline: marked by hand, and feet and hands locked from them again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 
 from ..core.contract import GentgError
 from ..core.retarget.feet import FeetReport, FeetSettings, plant_feet
+from ..core.retarget.hands import pin_hands
 from ..core.retarget.keys import place_ik
-from ..core.skeleton import FEET
-from .action import CONTACT_PROPERTIES, write_curve
+from .action import PLANTED_PROPERTIES, add_planted_property, write_curve
 from .compat import channelbag
 from .freed import LEG, free_feet
 from .posed_rig import RECIPE, PosedRig, read_posed, write_posed
@@ -20,6 +20,7 @@ from .rig_reader import require_motion
 from .tracks import FROM, STEP, ActionEdit, earlier_action, tracks_of
 
 RELOCKED = "feet locked"
+ARM = ("upper_arm", "forearm", "hand")
 _CONSTANT = 0
 
 
@@ -33,18 +34,18 @@ class Relocked:
 
 
 def has_contacts(ob: bpy.types.Object) -> bool:
-    """Whether the armature's action keys any foot contact."""
+    """Whether the armature's action keys any contact of a foot or hand."""
     return any(curve is not None for curve in _contact_curves(ob).values())
 
 
-def mark_contact(ob: bpy.types.Object, foot: str, first: float, last: float, planted: bool = True) -> None:
-    """Key a part of a foot (of skeleton.FEET) as planted, or as free, from frame `first` to and with
-    `last`. What was marked before and after stays. Changes the action that plays."""
-    if foot not in FEET:
+def mark_contact(ob: bpy.types.Object, part: str, first: float, last: float, planted: bool = True) -> None:
+    """Key a part of a foot (of skeleton.FEET), or "l_hand" or "r_hand", as planted, or as free, from frame `first` to
+    and with `last`. What was marked before and after stays. Changes the action that plays."""
+    if part not in PLANTED_PROPERTIES:
         raise GentgError(
             "bad_request",
-            f"There is no part of the feet named {foot}.",
-            hint=f"Known are: {', '.join(FEET)}.",
+            f"There is no part of feet or hands named {part}.",
+            hint=f"Known are: {', '.join(PLANTED_PROPERTIES)}.",
         )
     if last < first:
         raise GentgError("bad_request", "The contact ends before it begins.")
@@ -52,7 +53,7 @@ def mark_contact(ob: bpy.types.Object, foot: str, first: float, last: float, pla
     data = ob.animation_data
     if data.action is None or data.action_slot is None:
         raise GentgError("bad_request", f"'{ob.name}' has no action to mark contacts in.", hint="Assign one.")
-    name = CONTACT_PROPERTIES[foot]
+    name = PLANTED_PROPERTIES[part]
     if name not in ob:
         if ob.override_library is not None:
             raise GentgError(
@@ -60,8 +61,7 @@ def mark_contact(ob: bpy.types.Object, foot: str, first: float, last: float, pla
                 f"'{ob.name}' is a library override and takes no new properties.",
                 hint="Mark the contacts on the captured armature and retarget it again.",
             )
-        ob[name] = False
-        ob.id_properties_ui(name).update(description="This part of the foot is planted on the floor")
+        add_planted_property(ob, part)
     bag = channelbag(data.action, data.action_slot)
     if bag is None:
         raise GentgError("bad_request", f"The action of '{ob.name}' keys nothing.", hint="Assign its motion.")
@@ -89,11 +89,11 @@ def mark_contact(ob: bpy.types.Object, foot: str, first: float, last: float, pla
 
 
 def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: float = 0.15) -> Relocked:
-    """Lock the feet by the contacts as they are keyed now, in a new action.
+    """Lock feet, and hands that are pinned, by the contacts as they are keyed now, in a new action.
 
     A rig straight from a retarget is solved from its source again (tool.retarget.resolve_feet), where
     feet that are no longer planted move as the actor's did before the backend's lock. Captures, and rigs that were cleaned
-    up since, keep all they have but for legs and hips; where a contact of a capture was taken away the
+    up since, keep all they have but for legs, hips and pinned arms; where a contact of a capture was taken away the
     foot moves as before the backend's lock (tool.freed). `blend`: seconds to ease in and out.
     """
     require_motion(ob)
@@ -106,17 +106,20 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
         posed = read_posed(context, ob)
         if base is not None:
             # solved from the motion before the first lock, or else earlier locks would stay
-            _take_legs(edit, posed, base)
+            _take_limbs(edit, posed, base)
             posed = read_posed(context, ob)
-        if posed.contacts is None:
+        if posed.contacts is None and posed.pins is None:
             raise GentgError(
                 "bad_request",
                 f"'{ob.name}' has no foot contacts.",
                 hint="Mark where its feet stand with Mark Contact first.",
             )
-        solution = posed.solution()
-        notes = free_feet(ob, posed, solution, blend)
-        report = plant_feet(solution, posed.contacts, posed.times, FeetSettings(blend))
+        solution, notes, report = posed.solution(), [], FeetReport()
+        if posed.contacts is not None:
+            notes = free_feet(ob, posed, solution, blend)
+            report = plant_feet(solution, posed.contacts, posed.times, FeetSettings(blend))
+        if posed.pins is not None:
+            notes += pin_hands(solution, posed.pins, posed.times, blend)
         place_ik(solution, posed.limbs)
         write_posed(edit, posed, solution.pose.rotation, solution.pose.head, _changing(posed))
     if base is not None:
@@ -129,16 +132,16 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
 
 
 def _changing(posed: PosedRig) -> set[int]:
-    """The controls that a lock changes: legs, hips and the legs' IK controls."""
-    chains = posed.body.chains
-    found = {i for r in LEG for s in (".L", ".R") for i in chains.get(r + s, ())} | set(chains["hips"][:1])
-    ik = [
-        n for limb in posed.limbs if limb.end.startswith("foot") for n in (limb.control, limb.pole, limb.toe)
-    ]
+    """The controls that a lock changes: hips, legs, arms once a hand was pinned, and those limbs' IK controls."""
+    chains, arms = posed.body.chains, posed.pins is not None
+    roles = (*LEG, *ARM) if arms else LEG
+    found = {i for r in roles for s in (".L", ".R") for i in chains.get(r + s, ())} | set(chains["hips"][:1])
+    ik = [n for limb in posed.limbs if arms or limb.end.startswith("foot")
+          for n in (limb.control, limb.pole, limb.toe)]  # fmt: skip
     return found | {posed.rig.index(n) for n in ik if n}
 
 
-def _take_legs(edit: ActionEdit, posed: PosedRig, base: bpy.types.Action) -> None:
+def _take_limbs(edit: ActionEdit, posed: PosedRig, base: bpy.types.Action) -> None:
     """Copy from another action what a lock changes."""
     names = {posed.rig.names[i] for i in _changing(posed)}
     slot = next((s for s in base.slots if s.identifier == edit.slot.identifier), base.slots[0])
@@ -155,7 +158,7 @@ def _contact_curves(ob: bpy.types.Object) -> dict[str, bpy.types.FCurve | None]:
         else None
     )
     return {foot: bag.fcurves.find(f'["{name}"]') if bag is not None else None
-            for foot, name in CONTACT_PROPERTIES.items()}  # fmt: skip
+            for foot, name in PLANTED_PROPERTIES.items()}  # fmt: skip
 
 
 __all__ = ["Relocked", "has_contacts", "lock_feet_again", "mark_contact"]

@@ -22,7 +22,7 @@ from ..core.rotations import quat_between, quat_conjugate, quat_continuous, quat
 from .keying import rotation_channel, rotation_values
 from .rig_controls import controls_of, measured_rig
 from .rig_probe import is_control_rig
-from .rig_reader import ancestors, channel_values, held_keys, key_frames, read_bones, read_contacts
+from .rig_reader import ancestors, channel_values, held_keys, key_frames, read_bones, read_contacts, read_pins
 from .tracks import ActionEdit
 
 RECIPE = "gentg_retarget"  # custom property of a retargeted rig: how it was done, as JSON
@@ -45,6 +45,7 @@ class PosedRig:
     rotation: np.ndarray  # (T, N, 4)
     head: np.ndarray  # (T, N, 3)
     contacts: np.ndarray | None  # (T, 4) bool, None where the rig has no contact properties
+    pins: np.ndarray | None  # (T, 2) bool, None where no hand was ever pinned
     warnings: list[str] = field(default_factory=list)
 
     def motion(self) -> SourceMotion:
@@ -115,7 +116,7 @@ def read_posed(context: bpy.types.Context, ob: bpy.types.Object) -> PosedRig:
     rotation, head = rig.posed(*channel_values(ob, rig, frames), len(frames))
     times = frames * context.scene.render.fps_base / context.scene.render.fps
     return PosedRig(ob, mapping, rig, rig.body(mapping), limbs, frames, times, held_keys(ob, frames), rotation, head,
-                    read_contacts(ob, frames), warnings)  # fmt: skip
+                    read_contacts(ob, frames), read_pins(ob, frames), warnings)  # fmt: skip
 
 
 def write_posed(

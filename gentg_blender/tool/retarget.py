@@ -17,6 +17,7 @@ from ..core.retarget.body import SourceMotion
 from ..core.retarget.cleanup import mirror_motion
 from ..core.retarget.contacts import detect_contacts
 from ..core.retarget.feet import FeetReport, FeetSettings, plant_feet
+from ..core.retarget.hands import pin_hands
 from ..core.retarget.keys import Channels, RootMotion, channels, place_ik
 from ..core.retarget.presets import Switch
 from ..core.retarget.reach import reach_actor
@@ -31,7 +32,7 @@ from ..core.rotations import (
     rotation_angle,
 )
 from ..core.skeleton import FEET
-from .action import CONTACT_PROPERTIES, write_curve
+from .action import HAND_PROPERTIES, PLANTED_PROPERTIES, add_planted_property, write_curve
 from .compat import new_channels, use_action
 from .freed import freed_motion
 from .keying import bone_path, rotation_channel, rotation_values, write_bone
@@ -43,6 +44,7 @@ from .rig_reader import (
     read_bones,
     read_contacts,
     read_motion,
+    read_pins,
     require_motion,
     require_target,
 )
@@ -124,13 +126,14 @@ def _report(source, target, mapping: Mapping, source_mapping: Mapping) -> DryRep
 def retarget_to_rig(
     context: bpy.types.Context, source_armature: bpy.types.Object, target: bpy.types.Object,
     mapping: Mapping | None = None, settings: RetargetSettings | None = None, *,
-    source_mapping: Mapping | None = None, contacts: np.ndarray | None = None,
+    source_mapping: Mapping | None = None, contacts: np.ndarray | None = None, pins: np.ndarray | None = None,
 ) -> RetargetResult:  # fmt: skip
     """Write the source's motion onto the target's controls as a new action.
 
     Maps default to what is recognised; `contacts` (T, 4), in the target's sides, to the source's
     contact properties, or to what its motion shows. Where a capture's contact is missing in them the foot
-    moves as it did before the backend locked it. The target's rest pose, bones and constraints stay as they are, and so
+    moves as it did before the backend locked it. `pins` (T, 2), likewise, are hands that are held where they
+    are. The target's rest pose, bones and constraints stay as they are, and so
     does its earlier action, which is kept in the file. On any error nothing is changed.
     """
     settings = settings or RetargetSettings()
@@ -160,6 +163,8 @@ def retarget_to_rig(
         motion, warnings = freed_motion(
             context, source_armature, motion, source_mapping.used(), own, settings.blend
         )
+    if pins is None and (pins := read_pins(source_armature, frames)) is not None and settings.mirror:
+        pins = pins[:, ::-1]
     if settings.mirror:
         motion = mirror_motion(motion)
     if contacts is not None:
@@ -169,7 +174,7 @@ def retarget_to_rig(
     switches, limbs = controls_of(target, mapping)
     rig = measured_rig(context, target, bones, mapping, switches, limbs, warnings)
     solution = solve(motion, rig, mapping, settings.scale)
-    feet, motion.contacts = _finish_pose(solution, motion, settings, warnings)
+    feet, motion.contacts = _finish_pose(solution, motion, settings, pins, warnings)
     place_ik(solution, limbs)
     twists = _free_twist_bones(target, bones, mapping) if settings.twist_bones else []
     twisted = spread_twist(solution, twists)
@@ -192,7 +197,9 @@ def retarget_to_rig(
             source_armature,
             made,
         )
-        _write_contacts(target, action, motion.contacts, frames)
+        planted = dict(zip(FEET, motion.contacts.T, strict=True))
+        planted |= {} if pins is None else dict(zip(HAND_PROPERTIES, pins.T, strict=True))
+        _write_contacts(target, action, planted, frames)
     _assign(target, action)
     if keys.object_location is not None:
         target[PLACE] = [x for row in target.matrix_basis for x in row]
@@ -228,9 +235,9 @@ def resolve_feet(
     settings = RetargetSettings(**{**recipe["settings"], "feet": True})
     settings.blend = settings.blend if blend is None else blend
     mapping, source_mapping = Mapping.from_json(recipe["map"]), Mapping.from_json(recipe["source_map"])
-    contacts = read_contacts(target, key_frames(source))
+    frames = key_frames(source)
     return retarget_to_rig(context, source, target, mapping, settings, source_mapping=source_mapping,
-                           contacts=contacts)  # fmt: skip
+                           contacts=read_contacts(target, frames), pins=read_pins(target, frames))  # fmt: skip
 
 
 # --------------------------------------------------------------------------- steps
@@ -261,19 +268,24 @@ def _put_back(context, ob: bpy.types.Object) -> None:
 
 
 def _finish_pose(
-    solution: Solution, motion: SourceMotion, settings: RetargetSettings, warnings: list[str]
-) -> tuple[FeetReport | None, np.ndarray]:
-    """Reach and feet; returns the feet's report and the contacts that were used."""
-    short = reach_actor(solution, motion, settings.reach_hands, settings.reach_feet)
+    solution: Solution, motion: SourceMotion, settings: RetargetSettings, pins: np.ndarray | None,
+    warnings: list[str],
+) -> tuple[FeetReport | None, np.ndarray]:  # fmt: skip
+    """Reach, feet, hands; returns the feet's report and the contacts that were used."""
+    short = reach_actor(solution, motion, hands=0.0, feet=settings.reach_feet)
+    contacts = motion.contacts if motion.contacts is not None else detect_contacts(motion)
+    feet = None
+    if settings.feet:
+        feet = plant_feet(solution, contacts, motion.times, FeetSettings(settings.blend))
+        warnings += feet.notes
+        if feet.out_of_reach:
+            warnings.append(f"In {feet.out_of_reach} frames a planted foot is out of the legs' reach.")
+    # hands come last: planting may have lowered the hips, and the arms with them
+    short |= reach_actor(solution, motion, hands=settings.reach_hands, feet=0.0)
     warnings += [f"{role} is too short by {100 * miss:.0f} cm to reach where the actor's was."
                  for role, miss in short.items() if miss > 0.01]  # fmt: skip
-    contacts = motion.contacts if motion.contacts is not None else detect_contacts(motion)
-    if not settings.feet:
-        return None, contacts
-    feet = plant_feet(solution, contacts, motion.times, FeetSettings(settings.blend))
-    warnings += feet.notes
-    if feet.out_of_reach:
-        warnings.append(f"In {feet.out_of_reach} frames a planted foot is out of the legs' reach.")
+    if pins is not None:
+        warnings += pin_hands(solution, pins, motion.times, settings.blend)
     return feet, contacts
 
 
@@ -322,22 +334,17 @@ def _write_object(ob, bag, keys: Channels, frames: np.ndarray, kinds: np.ndarray
 
 
 def _write_contacts(
-    ob: bpy.types.Object, action: bpy.types.Action, contacts: np.ndarray, frames: np.ndarray
+    ob: bpy.types.Object, action: bpy.types.Action, planted: dict[str, np.ndarray], frames: np.ndarray
 ) -> None:
-    """The contacts as editable properties of the target, keyed where they change."""
+    """Contacts (T,) by part of foot or hand as editable properties of the target, keyed where they change."""
     if ob.override_library is not None:
         return  # an override takes no new properties: there the source's are edited
     bag = action.layers[0].strips[0].channelbag(action.slots[0])
-    for column, foot in enumerate(FEET):
-        key = CONTACT_PROPERTIES[foot]
-        if key not in ob:
-            ob[key] = False
-            ob.id_properties_ui(key).update(description="This part of the foot is planted on the floor")
-        planted = contacts[:, column]
-        change = np.concatenate([[True], planted[1:] != planted[:-1]])
-        write_curve(
-            bag, f'["{key}"]', 0, "Contacts", frames[change], planted[change].astype(float), _CONSTANT
-        )
+    for part, held in planted.items():
+        add_planted_property(ob, part)
+        change = np.concatenate([[True], held[1:] != held[:-1]])
+        path = f'["{PLANTED_PROPERTIES[part]}"]'
+        write_curve(bag, path, 0, "Contacts", frames[change], held[change].astype(float), _CONSTANT)
 
 
 def _assign(ob: bpy.types.Object, action: bpy.types.Action) -> None:

@@ -12,7 +12,7 @@ from ..core.retarget.rig import RigBone
 from ..core.retarget.sampling import basis_rotation
 from ..core.rotations import matrix_to_quat, normalize
 from ..core.skeleton import FEET
-from .action import CONTACT_PROPERTIES
+from .action import CONTACT_PROPERTIES, HAND_PROPERTIES
 from .compat import channelbag
 
 _ROTATION = {"QUATERNION": ("rotation_quaternion", 4), "AXIS_ANGLE": ("rotation_axis_angle", 4)}
@@ -245,8 +245,17 @@ def read_contacts(ob: bpy.types.Object, frames: np.ndarray) -> np.ndarray | None
 
     A key holds until the next one, whatever interpolation an edit has given it.
     """
+    return _read_planted(ob, [CONTACT_PROPERTIES[foot] for foot in FEET], frames)
+
+
+def read_pins(ob: bpy.types.Object, frames: np.ndarray) -> np.ndarray | None:
+    """(T, 2) bool: whether the left and the right hand are marked as held, or None where neither ever was."""
+    return _read_planted(ob, [*HAND_PROPERTIES.values()], frames)
+
+
+def _read_planted(ob: bpy.types.Object, properties: list[str], frames: np.ndarray) -> np.ndarray | None:
     by_path = {c.data_path: c for c in _curves(ob)}
-    columns = [by_path.get(f'["{CONTACT_PROPERTIES[foot]}"]') for foot in FEET]
+    columns = [by_path.get(f'["{name}"]') for name in properties]
     if all(c is None for c in columns):
         return None
     return np.stack([_steps(c, frames) for c in columns], -1)

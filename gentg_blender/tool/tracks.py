@@ -10,7 +10,7 @@ import numpy as np
 from ..core.contract import GentgError
 from ..core.retarget.sampling import basis_rotation
 from ..core.rotations import quat_continuous
-from .action import CONTACT_PROPERTIES
+from .action import PLANTED_PROPERTIES
 from .compat import channelbag, use_action
 from .keying import bone_path, rotation_values, write_bone
 from .rig_reader import require_motion
@@ -129,9 +129,9 @@ class ActionEdit:
         self.tracks[bone, channel] = Track(bone, channel, curves, frames, values, held, True)
 
     def contact_curves(self) -> dict[str, bpy.types.FCurve]:
-        """Foot part (skeleton.FEET) -> the curve of its contact property, where there is one."""
-        found = {foot: self.bag.fcurves.find(f'["{name}"]') for foot, name in CONTACT_PROPERTIES.items()}
-        return {foot: curve for foot, curve in found.items() if curve is not None}
+        """Part of a foot (skeleton.FEET) or hand -> the curve of its contact property, where there is one."""
+        found = {part: self.bag.fcurves.find(f'["{name}"]') for part, name in PLANTED_PROPERTIES.items()}
+        return {part: curve for part, curve in found.items() if curve is not None}
 
     @staticmethod
     def _held_at(track: Track, frames: np.ndarray) -> np.ndarray:

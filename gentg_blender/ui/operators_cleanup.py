@@ -11,6 +11,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, Po
 from ..core.contract import GentgError
 from ..core.skeleton import FEET
 from ..tool import cleanup, contacts
+from ..tool.action import HAND_PROPERTIES
 from ..tool.tracks import earlier_action, revert
 from .operators_backend import report_error
 from .operators_result import capture_armature
@@ -21,8 +22,9 @@ _HELP = {
     "other": "controls that the bone map does not name",
 }  # fmt: skip
 SMOOTHED = tuple(_HELP)  # parts of the body with a strength of their own
-FOOT_NAMES = dict(zip(FEET, ("Left Heel", "Left Toe", "Right Heel", "Right Toe"), strict=True))
-_FEET = tuple((part.upper(), name, f"The {name.lower()}") for part, name in FOOT_NAMES.items())
+PART_NAMES = dict(zip((*FEET, *HAND_PROPERTIES), ("Left Heel", "Left Toe", "Right Heel", "Right Toe", "Left Hand", "Right Hand"),
+                      strict=True))  # fmt: skip
+_PARTS = tuple((part.upper(), name, f"The {name.lower()}") for part, name in PART_NAMES.items())
 
 
 def _strength(part: str):
@@ -243,12 +245,12 @@ class GENTG_OT_revert_cleanup(_Step, bpy.types.Operator):
 
 
 class GENTG_OT_mark_contact(_Step, bpy.types.Operator):
-    """Mark a part of a foot as planted or free over some frames, on the armature's contact channel"""
+    """Mark a part of a foot, or a hand, as planted or free over some frames, on the armature's contact channel"""
 
     bl_idname = "gentg.mark_contact"
     bl_label = "Mark Contact"
 
-    foot: EnumProperty(name="Part", items=_FEET, description="Which part of which foot")
+    part: EnumProperty(name="Part", items=_PARTS, description="Which part of which foot, or which hand")
     planted: BoolProperty(
         name="Planted", default=True, description="Whether it is planted on these frames or free"
     )
@@ -265,12 +267,12 @@ class GENTG_OT_mark_contact(_Step, bpy.types.Operator):
         return context.window_manager.invoke_props_dialog(self)
 
     def _run(self, context, ob) -> str:
-        contacts.mark_contact(ob, self.foot.lower(), self.first, self.last, self.planted)
-        return f"marked on frames {self.first} to {self.last}. Re-lock the feet to see it."
+        contacts.mark_contact(ob, self.part.lower(), self.first, self.last, self.planted)
+        return f"marked on frames {self.first} to {self.last}. Re-lock to see it."
 
 
 class GENTG_OT_relock_feet(_Lock, _Step, bpy.types.Operator):
-    """Hold the feet in place by their contact channels as they are keyed now, as a new action"""
+    """Hold feet, and hands that are marked, in place by their contact channels as they are keyed now, as a new action"""
 
     bl_idname = "gentg.relock_feet"
     bl_label = "Re-lock Feet"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bpy
 
-from ..tool.action import CONTACT_PROPERTIES
+from ..tool.action import PLANTED_PROPERTIES
 from ..tool.cleanup import is_in_place
 from ..tool.contacts import has_contacts
-from .operators_cleanup import FOOT_NAMES, SMOOTHED, animated_armature, why_not
+from .operators_cleanup import PART_NAMES, SMOOTHED, animated_armature, why_not
 from .panels import _Sidebar
 from .widgets import draw_text, panel_width
 
@@ -67,7 +67,7 @@ class GENTG_PT_smoothing(_CleanUp, bpy.types.Panel):
 class GENTG_PT_contacts(_CleanUp, bpy.types.Panel):
     bl_idname = "GENTG_PT_contacts"
     bl_parent_id = "GENTG_PT_cleanup"
-    bl_label = "Foot Contacts"
+    bl_label = "Contacts"
 
     def draw(self, context) -> None:
         layout, ob = self.layout, animated_armature(context)
@@ -76,9 +76,9 @@ class GENTG_PT_contacts(_CleanUp, bpy.types.Panel):
         if has_contacts(ob):
             column = layout.column(heading="Planted")
             column.use_property_split = True  # with the diamonds that key a contact
-            for foot, name in CONTACT_PROPERTIES.items():
+            for part, name in PLANTED_PROPERTIES.items():
                 if name in ob:
-                    column.prop(ob, f'["{name}"]', text=FOOT_NAMES[foot])
+                    column.prop(ob, f'["{name}"]', text=PART_NAMES[part])
         else:
             draw_text(layout, "No contacts are keyed here yet.", icon="INFO", width=panel_width(context))
         layout.operator("gentg.mark_contact", icon="CON_FLOOR")

@@ -104,7 +104,7 @@ def test_contacts_are_marked_and_locked():
         contacts, before = contacts_of(walk), feet(walk)
         a, b = flat(contacts, 0)[1]
         for part in ("L_HEEL", "L_FOOT_INDEX"):
-            assert ops.mark_contact(foot=part, first=b - 3, last=b + 8, planted=True) == {"FINISHED"}
+            assert ops.mark_contact(part=part, first=b - 3, last=b + 8, planted=True) == {"FINISHED"}
         stance = (a, b + 8)
         assert stance in flat(contacts_of(walk), 0) and moved(before, stance) > 0.05
         assert ops.relock_feet() == {"FINISHED"}

@@ -163,14 +163,16 @@ def _hold(foot: _Foot, times: np.ndarray, floor: float, settings: FeetSettings, 
     for start, stop in runs(foot.flat):
         foot.turn[start:stop] = _flat_turn(foot, wanted_turn[start:stop])
     _ease(foot.turn, wanted_turn, foot.flat, times, settings.blend)
-    anchors = [_anchors(wanted[p], foot.held[:, p], times, floor, settings, step) for p in (HEEL, BALL)]
+    anchors = [held_places(wanted[p], foot.held[:, p], times) for p in (HEEL, BALL)]
+    for p in (HEEL, BALL) if settings.on_floor else ():
+        anchors[p][foot.held[:, p] & (np.abs(anchors[p][:, 2] - floor) < step), 2] = floor
     _join(foot, anchors)
     for p in (BALL, HEEL):  # where both hold they agree, see _join
         on = foot.held[:, p]
         foot.ankle[on] = anchors[p][on] - quat_rotate(foot.turn[on], foot.offset[p])
     held = foot.held.any(axis=1)
     shift = foot.ankle - wanted_ankle
-    _ease_vectors(shift, held, times, settings.blend)
+    ease_vectors(shift, held, times, settings.blend)
     foot.ankle = np.where(held[:, None], foot.ankle, wanted_ankle + shift)
 
 
@@ -182,20 +184,14 @@ def _flat_turn(foot: _Foot, turn: np.ndarray) -> np.ndarray:
     return quat_multiply(quat_from_axis_angle(Z, angle), foot.align)
 
 
-def _anchors(
-    points: np.ndarray, held: np.ndarray, times: np.ndarray, floor: float, settings: FeetSettings, step: float
-) -> np.ndarray:
-    """Place (T, 3) of a contact: the mean over its stretch, brought down to the floor. Frames count
-    for more the slower the foot is: where a person made a contact longer than the foot stood, it
-    stays where it stood."""
+def held_places(points: np.ndarray, held: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Points (T, 3), on each stretch that is `held` (T,) the mean over it. Frames count for more the slower
+    the point is: where a person made a contact longer than the foot stood, it stays where it stood."""
     out = points.copy()
     pace = np.linalg.norm(np.gradient(points, times, axis=0), axis=-1) if len(times) > 1 else np.zeros(1)
     weight = 1.0 / (pace**2 + _STANDS**2)
     for start, stop in runs(held):
-        place = np.average(points[start:stop], axis=0, weights=weight[start:stop])
-        if settings.on_floor and abs(place[2] - floor) < step:
-            place[2] = floor
-        out[start:stop] = place
+        out[start:stop] = np.average(points[start:stop], axis=0, weights=weight[start:stop])
     return out
 
 
@@ -247,7 +243,7 @@ def _weights(
     return out
 
 
-def _ease_vectors(shift: np.ndarray, held: np.ndarray, times: np.ndarray, blend: float) -> None:
+def ease_vectors(shift: np.ndarray, held: np.ndarray, times: np.ndarray, blend: float) -> None:
     """Fill `shift` (T, n) between held frames in place."""
     for frames, before, after, first, second in _weights(held, times, blend):
         value = np.zeros_like(shift[frames])
@@ -264,7 +260,7 @@ def _ease(turn: np.ndarray, wanted: np.ndarray, fixed: np.ndarray, times: np.nda
     q = np.where(q[:, :1] < 0, -q, q)
     angle = rotation_angle(q)
     vector = normalize(q[:, 1:]) * angle[:, None]
-    _ease_vectors(vector, fixed, times, blend)
+    ease_vectors(vector, fixed, times, blend)
     angle = np.linalg.norm(vector, axis=-1)
     eased = quat_multiply(quat_from_axis_angle(normalize(vector), angle), wanted)
     turn[~fixed] = eased[~fixed]
