@@ -89,12 +89,12 @@ def _viterbi(
 ) -> np.ndarray:
     """(T,) index of the reading (S, J) of each frame that makes the joints' motion most predictable."""
     s = len(readings)
-    variants = np.where(
-        readings[None, :, :, None],
-        keypoints[:, None][:, :, JOINT_MIRROR[joints]],
-        keypoints[:, None][:, :, joints],
-    )  # (T, S, J, 3)
-    xy = variants[..., :2] / size[:, None, None, None]
+    plain, mirrored = (keypoints[:, at, :2] / size[:, None, None] for at in (joints, JOINT_MIRROR[joints]))
+
+    def read(rows: slice) -> np.ndarray:
+        """(N, S, J, 2) body sizes: the joints in each reading."""
+        return np.where(readings[None, :, :, None], mirrored[rows, None], plain[rows, None])
+
     # A pair counts with its less certain side: an exchange with an unseen point proves nothing.
     sure = np.minimum(keypoints[:, joints, 2], keypoints[:, JOINT_MIRROR[joints], 2]) + 1e-3
     step = np.diff(times)
@@ -112,7 +112,7 @@ def _viterbi(
         for first, last in _blocks(len(term)):
             here, there = slice(first, last), slice(first + lag, last + lag)
             sigma = _sigma(times[there] - times[here], config)
-            error = xy[there, None] - xy[here, :, None]
+            error = read(there)[:, None] - read(here)[:, :, None]
             term[here] = config.rest * cost(error, np.sqrt(sure[there] * sure[here]), sigma)
         near.append(term)
     # bent[k][t, a, b, c]: frame t + k + 2 read as c against the course from t (a) to t + 1 (b). Frames in
@@ -126,12 +126,11 @@ def _viterbi(
             there = slice(first + 1 + ahead, last + 1 + ahead)
             gap = times[there] - times[after]
             ratio = np.exp(-gap / config.memory) * gap / step[here]
-            course = xy[after, None] + ratio[:, None, None, None, None] * (
-                xy[after, None] - xy[here, :, None]
-            )
+            latest, following = read(after)[:, None], read(there)
+            course = latest + ratio[:, None, None, None, None] * (latest - read(here)[:, :, None])
             weight, sigma = np.sqrt(sure[there] * sure[after]), _sigma(gap, config)
             for c in range(s):  # a loop over readings keeps memory down
-                term[here, ..., c] = cost(xy[there, None, None, c] - course, weight, sigma) / (_MEMORY - 1)
+                term[here, ..., c] = cost(following[:, None, None, c] - course, weight, sigma) / (_MEMORY - 1)
         bent.append(term)
 
     held = prior[None] * np.minimum(np.append(step, step[-1]), 0.2)[:, None]  # (T, S)
