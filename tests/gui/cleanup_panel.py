@@ -1,13 +1,12 @@
 """Runs inside Blender's GUI: draws the Clean-up and Retarget panels unfolded, presses steps and takes them back.
 
-blender --factory-startup --python cleanup_panel.py -- REPORT.json [SHOT.png]
+blender --factory-startup --enable-event-simulate --python cleanup_panel.py -- REPORT.json
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
@@ -16,8 +15,13 @@ from pathlib import Path
 import bpy
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), *(str(ROOT / "tests" / n) for n in ("blender", "blender_retarget", "retarget"))]
+sys.path[:0] = [
+    str(ROOT),
+    *(str(ROOT / "tests" / n) for n in ("blender", "blender_retarget", "retarget", "gui")),
+]
 sys.dont_write_bytecode = True
+
+from driver import panel_picture  # noqa: E402
 
 import gentg_blender  # noqa: E402
 
@@ -25,14 +29,15 @@ bpy.context.preferences.view.show_splash = False
 report: dict = {"done": False}
 
 
-def steps(shot: str) -> Iterator[float]:
+def steps() -> Iterator[float]:
     from case_retarget import build, make_rig, source
 
-    from gentg_blender.ui import panels_cleanup, panels_result, panels_retarget
+    from gentg_blender.ui import panels, panels_cleanup, panels_result, panels_retarget
 
     for cls in (*panels_cleanup.CLASSES, panels_retarget.GENTG_PT_retarget):
         cls.bl_options = set()  # unfolded
-    panels_result.GENTG_PT_results.bl_options = {"DEFAULT_CLOSED"}
+    for cls in (panels.GENTG_PT_view3d, panels_result.GENTG_PT_results):
+        cls.bl_options = {"DEFAULT_CLOSED"}
     gentg_blender.register()
     walk, _ = source(2.0)
     target = build(make_rig("mixamo", 1.5, 0.5, 3)[0])
@@ -66,8 +71,7 @@ def steps(shot: str) -> Iterator[float]:
         report["in_place"] = playing()
     view.tag_redraw()
     yield 1.0
-    if shot:
-        subprocess.run(["import", "-window", "root", shot], check=True)
+    yield from panel_picture("cleanup", "VIEW_3D")
     with bpy.context.temp_override(window=window, area=view):
         bpy.ops.ed.undo()
         report["undone"] = playing()
@@ -91,5 +95,5 @@ def tick() -> float | None:
 
 
 arguments = sys.argv[sys.argv.index("--") + 1 :]
-running = steps(arguments[1] if len(arguments) > 1 else "")
+running = steps()
 bpy.app.timers.register(tick, first_interval=2.0)

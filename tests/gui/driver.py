@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -120,12 +121,57 @@ def widen_sidebar(kind: str, by: int) -> Steps:
 
 
 def screenshot(name: str) -> Steps:
-    """Blender's own screenshot is black with software OpenGL; X's is not."""
+    """The whole screen as NAME.png. Blender's own screenshot is black with software OpenGL; X's is not."""
     folder = os.environ.get("GENTG_SHOTS")
     yield 0.4
     if folder:
-        subprocess.run(["import", "-window", "root", str(Path(folder, f"{name}.png"))], check=True)
+        subprocess.run(["import", "-window", "root", "-strip", str(Path(folder, f"{name}.png"))], check=True)
         yield 0.1
+
+
+def panel_picture(name: str, kind: str) -> Steps:
+    """The sidebar of an editor as panel-NAME.png, down to its last panel."""
+    yield from part_picture(f"panel-{name}", region(kind), empty_below=True)
+
+
+def part_picture(
+    name: str, part: bpy.types.Region | bpy.types.Area, *, of: bpy.types.Window | None = None, skip: int = 0,
+    empty_below: bool = False,
+) -> Steps:  # fmt: skip
+    """A part of a window of Blender's as NAME.png, without its first `skip` rows and what is `empty_below` it."""
+    folder, inside = os.environ.get("GENTG_SHOTS"), of or window()
+    if not folder:
+        return
+    mouse(5, 5)  # away from the panels, where it would light up a button or raise a tooltip
+    yield 1.0
+    file, width, height = str(Path(folder, f"{name}.png")), part.width, part.height - skip
+    top = window().height - inside.y - part.y - part.height + skip  # the first window fills X's screen
+    grab = ["-crop", f"{width}x{height}+{inside.x + part.x}+{top}", "+repage", "-strip"]
+    subprocess.run(["import", "-window", "root", *grab, file], check=True)
+    if empty_below:  # but for the tabs on the right, which go on to the end
+        look = ["-crop", f"{width // 2}x{height}+6+0", "+repage", "-fuzz", "3%", "-format", "%@", "info:"]
+        found = subprocess.run(["convert", file, *look], check=True, capture_output=True)
+        _, used, _, y = (int(n) for n in re.split(r"[x+]", found.stdout.decode()))
+        crop = f"{width}x{min(height, y + used + 8)}+0+0"
+        subprocess.run(["convert", file, "-crop", crop, "+repage", "-strip", file], check=True)
+    yield 0.1
+
+
+def unfold(*panels: str) -> None:
+    """Show panels unfolded that are drawn folded at first; parents before children."""
+    for name in panels:
+        panel = getattr(bpy.types, name)
+        bpy.utils.unregister_class(panel)
+        panel.bl_options = set()
+        bpy.utils.register_class(panel)
+
+
+def only_3d_view() -> Steps:
+    """Close the sequencer and the timeline, so that the 3D View's sidebar has room."""
+    for kind in ("SEQUENCE_EDITOR", "DOPESHEET_EDITOR"):
+        with bpy.context.temp_override(window=window(), area=area(kind)):
+            bpy.ops.screen.area_close()
+        yield 0.5
 
 
 class Heartbeat:

@@ -19,11 +19,14 @@ from driver import (  # noqa: E402
     clicked,
     find_button,
     key,
+    only_3d_view,
+    panel_picture,
     play,
     press_button,
     region,
     screenshot,
     show_sidebar,
+    unfold,
     wait_for,
     widen_sidebar,
 )
@@ -103,9 +106,7 @@ def estimate(report: dict) -> Steps:
     """Select, press, get animation; undo and redo; a second run; queue."""
     session = gentg()
     yield from prepare(report)
-    yield from screenshot("no-strip")
     strip = add_clip()
-    yield from screenshot("ready")
     before = datablocks()
     heart = Heartbeat()
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -115,14 +116,12 @@ def estimate(report: dict) -> Steps:
         lambda: session.queue.current and session.queue.current.progress.fraction > 0.4, "progress"
     )
     report["longest_pause_running"] = heart.reset()
-    yield from screenshot("running")
     yield from wait_for(lambda: not session.busy, "the result")
     assert len(armatures()) == 1, session.notices
     first, last = key_frames(armatures()[0])
     report["frames"] = [first, last, strip.left_handle, strip.right_handle]
     assert first >= strip.left_handle and last <= strip.right_handle
     report["ticks"] = asdict(session.ticks)
-    yield from screenshot("done")
 
     after = datablocks()
     r = region("VIEW_3D", "WINDOW")
@@ -171,7 +170,6 @@ def long(report: dict) -> Steps:
             yield from wait_for(lambda: not session.busy, "Esc ends the import", 10)
             assert datablocks() == before
             bpy.ops.gentg.dismiss(index=0)
-    yield from screenshot("importing")
     heart.reset()
     yield from wait_for(lambda: not session.busy, "the result", 240)
     report["longest_pause"] = heart.reset()
@@ -206,7 +204,6 @@ def saved(report: dict) -> Steps:
     report["ticks"] = asdict(session.ticks)
     assert len(armatures()) == 1 and session.notices[0].level == "INFO", session.notices
     report["frames"] = key_frames(armatures()[0])
-    yield from screenshot("saved")
     after = datablocks()
     r = region("VIEW_3D", "WINDOW")
     yield from key("Z", r.x + 200, r.y + 200, ctrl=True)
@@ -241,7 +238,7 @@ def cancel(report: dict) -> Steps:
         yield from wait_for(lambda pid=pid: not session.busy and not alive(pid), "the process is gone", 3)
         report[f"cancel_{how}"] = time.monotonic() - (clicked[-1] if how == "button" else began)
         assert datablocks() == before
-        yield from screenshot(f"cancelled-{how}")
+        yield from panel_picture("cancelled", SEQ)
         bpy.ops.gentg.dismiss(index=0)
 
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -250,7 +247,7 @@ def cancel(report: dict) -> Steps:
     yield from wait_for(lambda: not session.busy, "the crash is noticed", 5)
     assert session.notices[0].level == "ERROR" and Path(session.notices[0].file).is_file()
     assert datablocks() == before
-    yield from screenshot("crashed")
+    yield from panel_picture("crashed", SEQ)
     bpy.ops.gentg.dismiss(index=0)
     os.environ["GENTG_FAKE"] = os.environ.get("GENTG_FAKE_AFTER", os.environ.get("GENTG_FAKE", ""))
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -260,16 +257,17 @@ def cancel(report: dict) -> Steps:
     report["backend"] = session.queue.backend.pid
 
 
-def states(report: dict) -> Steps:
-    """The panels without a backend, with a strip that is none of a clip, and the preferences."""
+def quit_running(report: dict) -> Steps:
+    """Blender is quit while an estimate runs; the test looks for what is left."""
+    session = gentg()
     yield from prepare(report)
-    yield from screenshot("no-backend")
-    scene = bpy.context.scene
-    bpy.context.window_manager.windows[0].workspace.sequencer_scene = scene
-    scene.sequence_editor_create()
-    bpy.ops.gentg.open_preferences()
-    yield 1.0
-    yield from screenshot("preferences")
+    add_clip()
+    yield from press_button(SEQ, "gentg.estimate_pose")
+    yield from wait_for(lambda: session.queue.current and session.queue.current.progress.done > 0, "progress")
+    job = session.queue.current
+    report["backend"], report["scratch"] = session.queue.backend.pid, str(job.scratch)
+    report["child"] = int(Path(job.params["capture"] + ".child").read_text())
+    assert alive(report["backend"]) and alive(report["child"])
 
 
 def people(report: dict) -> Steps:
@@ -282,19 +280,17 @@ def people(report: dict) -> Steps:
     add_clip()
     settings = bpy.context.scene.gentg
     settings.person = "PICK"
-    yield from screenshot("people-none")
     yield from press_button(SEQ, "gentg.find_people")
     yield from wait_for(lambda: session.busy, "the click starts a search", 5)
     yield from wait_for(lambda: not session.busy, "the list", 120)
     assert len(listed.people) == 2 and not armatures(), session.notices
     yield 0.5
-    yield from screenshot("people-found")
     pick = yield from find_button(SEQ, "gentg.pick_person", at=0.5)
     assert pick is not None, "no button to pick the second person"
     yield from click(*pick)
     yield from wait_for(lambda: settings.picked_number == 2, "the click picks", 5)
     yield 0.5
-    yield from screenshot("people-picked")
+    yield from panel_picture("people", SEQ)
     report["icons"] = [p.icon for p in listed.people]
     report["ticks"] = asdict(session.ticks)
     with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area(SEQ)):
@@ -309,11 +305,7 @@ def gallery(report: dict) -> Steps:
     from driver import area
 
     session = gentg()
-    for name in ("GENTG_PT_retarget", "GENTG_PT_bone_map"):  # shown unfolded
-        panel = getattr(bpy.types, name)
-        bpy.utils.unregister_class(panel)
-        panel.bl_options = set()
-        bpy.utils.register_class(panel)
+    unfold("GENTG_PT_retarget", "GENTG_PT_bone_map")
     yield from prepare(report)
     bpy.data.objects.remove(bpy.data.objects["Cube"])
     scene = bpy.context.scene
@@ -324,14 +316,16 @@ def gallery(report: dict) -> Steps:
         strip.elements[0].orig_height,
     )
     scene.sequence_editor.strips.new_movie("second_take.mp4", CLIP, 3, 120).select = True
-    yield from screenshot("gallery-ready")
+    yield from panel_picture("ready", SEQ)
+    scene.gentg.correction = 1.0  # for a before and after
     yield from press_button(SEQ, "gentg.estimate_pose")
     yield from wait_for(
         lambda: session.queue.current and session.queue.current.progress.done > 10, "progress"
     )
-    yield from screenshot("gallery-queue")
+    yield from panel_picture("queue", SEQ)
     yield from wait_for(lambda: not session.busy, "the results", 240)
     assert len(armatures()) == 2, session.notices
+    yield from panel_picture("done", SEQ)
     while session.notices:
         bpy.ops.gentg.dismiss(index=0)
     ob = bpy.data.objects["beam_walk"]
@@ -342,15 +336,8 @@ def gallery(report: dict) -> Steps:
     scene.gentg_retarget.target = bpy.data.objects["second_take"]
     bpy.ops.gentg.recognise()
     scene.frame_set(50)
+    yield from only_3d_view()
     window = bpy.context.window_manager.windows[0]
-    with bpy.context.temp_override(window=window, area=area(SEQ)):
-        bpy.ops.screen.area_close()
-    yield 0.5
-    with bpy.context.temp_override(
-        window=window, area=next(a for a in window.screen.areas if a.type == "DOPESHEET_EDITOR")
-    ):
-        bpy.ops.screen.area_close()
-    yield 0.5
     with bpy.context.temp_override(window=window, area=area("VIEW_3D"), region=region("VIEW_3D", "WINDOW")):
         bpy.ops.view3d.view_camera()
         bpy.ops.view3d.view_center_camera()
@@ -358,7 +345,7 @@ def gallery(report: dict) -> Steps:
     r = region("VIEW_3D")
     yield from click(r.x + 60, r.y + r.height - 14)  # folds Estimate Pose
     yield 0.5
-    yield from screenshot("gallery-result")
+    yield from screenshot("panel-result")
 
 
 if __name__ == "__main__":
@@ -368,7 +355,7 @@ if __name__ == "__main__":
             "long": long,
             "saved": saved,
             "cancel": cancel,
-            "states": states,
+            "quit": quit_running,
             "people": people,
             "gallery": gallery,
         }[NAME],

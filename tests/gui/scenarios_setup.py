@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from driver import Steps, find_button, play, press_button, screenshot, wait_for  # noqa: E402
+from driver import Steps, find_button, panel_picture, play, press_button, wait_for  # noqa: E402
 from scenarios import SEQ, add_clip, armatures, gentg, prepare  # noqa: E402
 
 REPORT = sys.argv[sys.argv.index("--") + 1 :][1]
@@ -34,24 +34,25 @@ def set_up(report: dict) -> Steps:
     network.use_online_access = False
     assert not bpy.app.online_access
     prefs.base_python = os.environ["GENTG_FAKE_PYTHON"]
-    yield from screenshot("offline")
+    yield from panel_picture("offline", SEQ)
     assert (yield from find_button(SEQ, "gentg.setup_backend")) is None, "a button that would download"
     assert not bpy.ops.gentg.estimate_pose.poll()
     assert not pip_log() and not b.environment().folder.exists()
 
     network.use_online_access = True
+    yield from panel_picture("no-backend", SEQ)
     yield 0.3
     yield from press_button(SEQ, "gentg.setup_backend")
     yield from wait_for(lambda: session.task and session.task.fraction > 0.3, "progress of the set-up")
     report["text"] = session.task.text
-    yield from screenshot("setting-up")
+    yield from panel_picture("setting-up", SEQ)
     assert not bpy.ops.gentg.estimate_pose.poll(), "not before the set-up is done"
     yield from press_button(SEQ, "gentg.cancel")
     yield from wait_for(lambda: not session.task_running, "the set-up stops", 5)
     first = b.environment().marker()
     assert first.installed and not first.complete and "cancelled" in session.notices[0].title
     assert "goes on where it stopped" in b.problem()
-    yield from screenshot("interrupted")
+    yield from panel_picture("interrupted", SEQ)
     bpy.ops.gentg.dismiss(index=0)
 
     yield from press_button(SEQ, "gentg.setup_backend")
@@ -62,7 +63,6 @@ def set_up(report: dict) -> Steps:
     done = [line.split()[1] for line in pip_log() if line.startswith("done")]
     assert len(done) == len(set(done)) == len(b.lock().requirements), "each package once, over both clicks"
     report["packages"], report["before_cancel"] = len(done), len(first.installed)
-    yield from screenshot("set-up-done")
     bpy.ops.gentg.dismiss(index=0)
 
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -93,4 +93,5 @@ def set_up(report: dict) -> Steps:
     report["backend"] = session.queue.backend.pid
 
 
-play(set_up, REPORT)
+if __name__ == "__main__":
+    play(set_up, REPORT)

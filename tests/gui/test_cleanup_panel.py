@@ -21,11 +21,9 @@ pytestmark = [
 
 
 def test_panels_draw_and_steps_are_undone_one_by_one(tmp_path):
-    shots = os.environ.get("GENTG_SHOTS", "")
     script = Path(__file__).resolve().parent / "cleanup_panel.py"
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1280x1800x24", BLENDER, "--factory-startup", "--window-geometry",
+    command = ["xvfb-run", "-a", "-s", "-screen 0 1280x1800x24", BLENDER, "--factory-startup", "--enable-event-simulate", "--window-geometry",
                "0", "0", "1280", "1800", "--python", str(script), "--", str(tmp_path / "report.json")]  # fmt: skip
-    command += [str(Path(shots) / "cleanup.png")] if shots else []
     env = {**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "profile"), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
     said = done.stdout + done.stderr

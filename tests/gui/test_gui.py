@@ -20,6 +20,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CLIP = ROOT / "samples" / "beam_walk.mp4"
+SCREEN = 1600, 1100  # room for the longest panel in a picture
 BLENDER = os.environ.get("GENTG_BLENDER", "")
 
 pytestmark = [
@@ -30,33 +31,31 @@ pytestmark = [
 ]
 
 
+def blender_command(profile: Path) -> dict[str, str]:
+    """The environment in which Blender keeps everything of the person's in `profile`."""
+    return {**os.environ, "BLENDER_USER_RESOURCES": str(profile), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 @pytest.fixture(scope="module")
-def profile(tmp_path_factory):
+def package(tmp_path_factory) -> Path:
+    """The zip that people get."""
+    folder = tmp_path_factory.mktemp("zip")
+    build = ["--command", "extension", "build", "--source-dir", str(ROOT), "--output-dir", str(folder)]
+    subprocess.run(
+        [BLENDER, "--factory-startup", *build], check=True, env=blender_command(folder), timeout=300
+    )
+    (package,) = folder.glob("*.zip")
+    return package
+
+
+@pytest.fixture(scope="module")
+def profile(package, tmp_path_factory) -> dict[str, str]:
     """A fresh profile with the built zip installed the way a person installs it."""
     folder = tmp_path_factory.mktemp("profile")
-    env = {**os.environ, "BLENDER_USER_RESOURCES": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    zips = tmp_path_factory.mktemp("zip")
-    run = [BLENDER, "--factory-startup", "--command", "extension"]
-    subprocess.run(
-        [*run, "build", "--source-dir", str(ROOT), "--output-dir", str(zips)],
-        check=True,
-        env=env,
-        timeout=300,
-    )
-    (package,) = zips.glob("*.zip")
-    install = [
-        BLENDER,
-        "--command",
-        "extension",
-        "install-file",
-        "--repo",
-        "user_default",
-        "--enable",
-        str(package),
-    ]
-    subprocess.run(install, check=True, env=env, timeout=300)
+    install = ["--command", "extension", "install-file", "--repo", "user_default", "--enable", str(package)]
+    subprocess.run([BLENDER, *install], check=True, env=blender_command(folder), timeout=300)
     assert list(folder.rglob("gentg_blender/ui/panels.py")), "the extension was not installed"
-    return env
+    return blender_command(folder)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +69,9 @@ def fake(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fake")
     save_capture(folder / "walk.npz", walking(2.0))
     save_capture(folder / "long.npz", walking(600.0))
+    spoiled = walking(2.0, meta={"footage": {"blur": 0.7, "others": 0.4}})
+    spoiled.seen[20:32] = False
+    save_capture(folder / "spoiled.npz", spoiled)
     python = folder / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT}/tests/job/fake_server.py"\n')
     python.chmod(0o755)
@@ -79,10 +81,12 @@ def fake(tmp_path_factory):
 def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, *, script: str = "scenarios.py",
          **environment: str) -> dict:  # fmt: skip
     report = tmp_path / "report.json"
-    command = ["xvfb-run", "-a", "-s", "-screen 0 1600x900x24", BLENDER, "--enable-event-simulate", "--window-geometry",
-               "0", "0", "1600", "900", "--no-window-focus", "--python", str(HERE / script), "--", scenario, str(report), str(CLIP)]  # fmt: skip
+    command = ["xvfb-run", "-a", "-s", f"-screen 0 {SCREEN[0]}x{SCREEN[1]}x24", BLENDER, "--enable-event-simulate", "--window-geometry",
+               "0", "0", *map(str, SCREEN), "--no-window-focus", "--python", str(HERE / script), "--", scenario, str(report), str(CLIP)]  # fmt: skip
     # Mesa maps its cache's file: another Blender that shrinks it meanwhile ends this one with SIGBUS.
-    env = {**profile, "MESA_SHADER_CACHE_DISABLE": "true", **environment}
+    # HOME is short for paths in pictures, which are shown with ~.
+    home = {"HOME": str(Path(profile["BLENDER_USER_RESOURCES"]).parent)}
+    env = {**profile, "MESA_SHADER_CACHE_DISABLE": "true", **home, **environment}
     with open(tmp_path / "blender.log", "w") as log:
         done = subprocess.run(
             command, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=timeout, check=False
@@ -146,7 +150,7 @@ def test_a_saved_capture_comes_in_while_blender_goes_on(profile, fake, tmp_path)
 
 def test_cancel_crash_and_again(profile, fake, tmp_path):
     python, capture = fake
-    result = play(profile, tmp_path, "cancel", GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=2000,pause=0.02,child,capture={capture}",
+    result = play(profile, tmp_path, "cancel", GENTG_BACKEND_PYTHON=str(python), GENTG_FAKE=f"frames=30000,pause=0.02,child,capture={capture}",
                   GENTG_FAKE_AFTER=f"frames=10,capture={capture}")  # fmt: skip
     assert result["cancel_button"] < 1.0 and result["cancel_esc"] < 1.0, result
     assert gone(result["backend"])
@@ -184,8 +188,32 @@ def test_set_up_by_clicks_offline_cancelled_and_gone_on_with(profile, fake, tmp_
 
 
 def test_states_without_a_backend(profile, tmp_path):
-    profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"}
-    play(profile, tmp_path, "states")
+    own = shutil.copytree(profile["BLENDER_USER_RESOURCES"], tmp_path / "profile")
+    profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"} | {
+        "BLENDER_USER_RESOURCES": str(own)
+    }
+    play(profile, tmp_path, "without", script="scenarios_states.py")
+
+
+def test_messages_of_the_panels(profile, fake, tmp_path):
+    python, capture = fake
+    play(profile, tmp_path, "messages", script="scenarios_states.py", HOME=str(tmp_path), GENTG_BACKEND_PYTHON=str(python),
+         GENTG_FAKE=f"frames=3,capture={capture.with_name('spoiled.npz')}")  # fmt: skip
+
+
+def test_quitting_blender_ends_a_running_estimate(profile, fake, tmp_path):
+    python, capture = fake
+    result = play(profile, tmp_path, "quit", GENTG_BACKEND_PYTHON=str(python),
+                  GENTG_FAKE=f"frames=30000,pause=0.02,child,capture={capture}")  # fmt: skip
+    assert gone(result["backend"]) and gone(result["child"]), "a process outlived Blender"
+    assert not Path(result["scratch"]).exists(), "temporary files are left"
+
+
+def test_the_dropped_zip_is_installed(package, tmp_path):
+    """What Blender calls when a zip is dragged into its window, then Enter in the dialog that it opens."""
+    profile = blender_command(tmp_path / "profile")
+    result = play(profile, tmp_path, "drop", script="scenario_drop.py", GENTG_ZIP=str(package))
+    assert result["enabled"] and list((tmp_path / "profile").rglob("gentg_blender/ui/panels.py"))
 
 
 @pytest.mark.skipif(
