@@ -16,6 +16,7 @@ from case_retarget import (  # noqa: E402
     knees_forward,
     limb_errors,
     make_rig,
+    raises,
     rest_of,
     source,
     still,
@@ -100,3 +101,14 @@ def test_fk_and_ik_with_the_rigs_own_switches():
                 )
                 assert error < 1.0, (preset, height, use, error)
             assert np.abs(rest_of(rig) - rest).max() == 0.0
+
+
+def test_a_cloudrig_metarig_is_refused_and_its_rig_is_not():
+    walk, _ = source(0.5)
+    meta, rig = (build(make_rig("cloudrig")[0], name) for name in ("META-Human", "RIG-Human"))
+    meta["cloudrig"] = {"enabled": True}
+    raises("'META-Human' is a CloudRig metarig", retarget_to_rig, bpy.context, walk, meta)
+    raises("Press Generate Rig", retarget_to_rig, bpy.context, walk, meta)
+    rig.data["is_generated_cloudrig"] = True
+    raises("Select the generated rig 'RIG-Human'", retarget_to_rig, bpy.context, walk, meta)
+    retarget_to_rig(bpy.context, walk, rig)

@@ -1,4 +1,4 @@
-"""In Blender: a rig that CloudRig itself generated, retargeted to and read back. Run by test_cloudrig.py."""
+"""In Blender: a rig that CloudRig itself generated, retargeted to and read back. Run by test_real_rigs.py."""
 
 from __future__ import annotations
 
