@@ -44,11 +44,13 @@ def set_up(report: dict) -> Steps:
     yield 0.3
     yield from press_button(SEQ, "gentg.setup_backend")
     yield from wait_for(lambda: session.task and session.task.fraction > 0.3, "progress of the set-up")
+    os.environ["GENTG_FAKE_PAUSE"] = "60"  # the next package lasts until the Cancel button is found
     report["text"] = session.task.text
     yield from panel_picture("setting-up", SEQ)
     assert not bpy.ops.gentg.estimate_pose.poll(), "not before the set-up is done"
     yield from press_button(SEQ, "gentg.cancel")
     yield from wait_for(lambda: not session.task_running, "the set-up stops", 5)
+    os.environ["GENTG_FAKE_PAUSE"] = "0"
     first = b.environment().marker()
     assert first.installed and not first.complete and "cancelled" in session.notices[0].title
     assert "goes on where it stopped" in b.problem()

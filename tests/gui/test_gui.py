@@ -181,7 +181,7 @@ def test_set_up_by_clicks_offline_cancelled_and_gone_on_with(profile, fake, tmp_
     profile = {k: v for k, v in profile.items() if k != "GENTG_BACKEND_PYTHON"} | {
         "BLENDER_USER_RESOURCES": str(own)
     }
-    result = play(profile, tmp_path, "set_up", script="scenarios_setup.py", GENTG_FAKE_PYTHON=str(python), GENTG_FAKE_PAUSE="0.2",
+    result = play(profile, tmp_path, "set_up", script="scenarios_setup.py", GENTG_FAKE_PYTHON=str(python), GENTG_FAKE_PAUSE="0.05",
                   GENTG_FAKE_PIP=str(tmp_path / "pip.log"), GENTG_FAKE=f"frames=10,capture={capture}")  # fmt: skip
     assert 0 < result["before_cancel"] < result["packages"], result
     assert gone(result["backend"])
