@@ -102,12 +102,11 @@ def reduce_action(ob: bpy.types.Object, degrees: float = 0.5, millimetres: float
     before = after = 0
     with ActionEdit(ob, "reduced") as edit:
         for track in edit.tracks.values():
-            values, bound = track.values, np.radians(degrees)
-            if track.channel == "rotation_quaternion":
+            values, mode = track.values, track.mode(ob.pose.bones[track.bone].rotation_mode)
+            if mode == "QUATERNION":
                 values = quat_continuous(values)
-            elif not track.turns:
-                bound = 0.001 * millimetres / max(scale, 1e-9)
-            keep = reduce_keys(values, track.frames, bound, rotations=track.channel == "rotation_quaternion")
+            bound = np.radians(degrees) if mode else 0.001 * millimetres / max(scale, 1e-9)
+            keep = reduce_keys(values, track.frames, bound, mode=mode, held=track.held)
             before += values.size
             after += len(keep) * values.shape[1]
             if len(keep) < len(track.frames):

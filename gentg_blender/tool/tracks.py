@@ -38,6 +38,15 @@ class Track:
     def turns(self) -> bool:
         return self.channel != "location"
 
+    def mode(self, of_bone: str) -> str:
+        """The rotation mode that the channel is in, given the bone's; "" for locations."""
+        if not self.turns:
+            return ""
+        own = {"rotation_quaternion": "QUATERNION", "rotation_axis_angle": "AXIS_ANGLE"}.get(
+            self.channel, of_bone
+        )
+        return own if self.channel != "rotation_euler" or len(own) == 3 else "XYZ"
+
 
 class ActionEdit:
     """Context manager: a copy of an armature's action to change, which plays at once. The one

@@ -68,7 +68,7 @@ def test_smoothed_rotations_stay_rotations():
 def test_key_reduction_keeps_its_bound(bound):
     t = np.linspace(0, 4, 241)
     q = turns(np.sin(2 * t) + 0.3 * np.sin(9 * t), (0.6, 0.0, 0.8))
-    kept = reduce_keys(q, t, bound, rotations=True)
+    kept = reduce_keys(q, t, bound, mode="QUATERNION")
     assert rotation_error(q, kept, t).max() <= bound and len(kept) < 241
     # the bound is measured as Blender plays it, not only at the keys
     played = np.stack([np.interp(t, t[kept], q[kept, k]) for k in range(4)], -1)
@@ -79,6 +79,35 @@ def test_key_reduction_keeps_its_bound(bound):
     kept = reduce_keys(v, t, bound)
     assert vector_error(v, kept, t).max() <= bound
     assert len(reduce_keys(np.stack([t, 2 * t], -1), t, 1e-9)) == 2
+
+
+@pytest.mark.parametrize("mode", [*EULER_ORDERS, "AXIS_ANGLE"])
+def test_key_reduction_keeps_degrees_in_every_rotation_mode(mode):
+    """Near a gimbal lock the channels differ by less than the rotations do, and about an axis of an angle by more."""
+    t, bound = np.linspace(0, 4, 241), np.radians(1.0)
+    if mode == "AXIS_ANGLE":
+        values = np.stack([1 + np.sin(2 * t), np.cos(t), np.sin(t), 0 * t + 0.5], -1)
+    else:
+        values = np.zeros((241, 3))
+        for axis, angle in zip(mode, (np.sin(3 * t), 1.4 + 0.1 * np.sin(t), -np.sin(3 * t)), strict=True):
+            values[:, "XYZ".index(axis)] = angle
+    kept = reduce_keys(values, t, bound, mode=mode)
+    played = np.stack([np.interp(t, t[kept], v[kept]) for v in values.T], -1)
+    if mode == "AXIS_ANGLE":
+        turned = [Rotation.from_rotvec(v[:, :1] * v[:, 1:] / np.linalg.norm(v[:, 1:], axis=1)[:, None])
+                  for v in (values, played)]  # fmt: skip
+    else:
+        turned = [
+            Rotation.from_euler(mode.lower(), v[:, ["XYZ".index(c) for c in mode]]) for v in (values, played)
+        ]
+    assert (turned[0].inv() * turned[1]).magnitude().max() <= bound + 1e-9 and len(kept) < 120
+
+
+def test_key_reduction_leaves_gaps_held():
+    t = np.r_[np.arange(0.0, 10.0), np.arange(60.0, 70.0)]
+    held = t == 9.0
+    kept = reduce_keys(np.stack([0.01 * t, 0 * t], -1), t, 1.0, held=held)
+    assert kept.tolist() == [0, 9, 10, 19]
 
 
 def test_in_place_takes_the_travel_out():

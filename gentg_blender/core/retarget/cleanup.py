@@ -22,6 +22,7 @@ from .body import Body, SourceMotion, Z
 from .keys import smooth
 from .mapping import Mapping
 from .rig import RigBone
+from .sampling import basis_rotation
 
 # Parts of the body that take a smoothing strength of their own -> the roles in them.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -45,10 +46,13 @@ def smooth_rotations(q: np.ndarray, times: np.ndarray, seconds: float) -> np.nda
     return normalize(smooth(quat_continuous(q), times, seconds))
 
 
-def rotation_error(q: np.ndarray, kept: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Radians (T,) between rotations and what linear keys at indices `kept` make of them, which is
-    how Blender plays quaternion curves: each component by itself, then normalised."""
-    return rotation_angle(quat_multiply(quat_conjugate(q), normalize(_between(q, kept, times))))
+def rotation_error(
+    values: np.ndarray, kept: np.ndarray, times: np.ndarray, mode: str = "QUATERNION"
+) -> np.ndarray:
+    """Radians (T,) between the rotations that channels (T, n) of a rotation mode give and what linear keys at indices
+    `kept` make of them, which is how Blender plays them: each component by itself."""
+    whole, played = (basis_rotation(mode, v) for v in (values, _between(values, kept, times)))
+    return rotation_angle(quat_multiply(quat_conjugate(whole), played))
 
 
 def vector_error(v: np.ndarray, kept: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -61,24 +65,28 @@ def _between(values: np.ndarray, kept: np.ndarray, times: np.ndarray) -> np.ndar
 
 
 def reduce_keys(
-    values: np.ndarray, times: np.ndarray, bound: float, *, rotations: bool = False
+    values: np.ndarray, times: np.ndarray, bound: float, *, mode: str = "", held: np.ndarray | None = None
 ) -> np.ndarray:
-    """Indices of the keys to keep so that linear interpolation stays within `bound` everywhere.
+    """Indices of the keys to keep so that linear interpolation stays within `bound` at every key there was.
 
-    values (T, n); `bound` in radians for rotations (T, 4), else in the values' own unit. Splits
-    where the error is largest (Douglas and Peucker 1973), so that no key is kept without need.
+    values (T, n); with a rotation `mode` of Blender's they are its channels and `bound` is radians between rotations,
+    else it is a distance in the values' own unit. Keys that are `held` (T,) until the next one stay, and so does that.
+    Splits where the error is largest (Douglas and Peucker 1973), so that no key is kept without need.
     """
     last = len(times) - 1
     if last < 1:
         return np.arange(len(times))
     keep = {0, last}
-    open_spans = [(0, last)]
+    if held is not None:
+        keep |= {int(i) for k in np.flatnonzero(held) for i in (k, min(k + 1, last))}
+    fixed = sorted(keep)
+    open_spans = list(zip(fixed, fixed[1:], strict=False))
     while open_spans:
         a, b = open_spans.pop()
         if b - a < 2:
             continue
-        ends = np.array([0, b - a])
-        error = (rotation_error if rotations else vector_error)(values[a : b + 1], ends, times[a : b + 1])
+        ends, part, at = np.array([0, b - a]), values[a : b + 1], times[a : b + 1]
+        error = rotation_error(part, ends, at, mode) if mode else vector_error(part, ends, at)
         worst = int(np.argmax(error[1:-1])) + 1
         if error[worst] > bound:
             keep.add(a + worst)
