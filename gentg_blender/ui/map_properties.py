@@ -91,6 +91,9 @@ class GentgRetargetSettings(bpy.types.PropertyGroup):
         name="Twist Bones", default=True,
         description="Spread the twist of arms and legs over twist bones that hang on them. Leave it out where a game engine moves those itself",
     )  # fmt: skip
+    mirror: BoolProperty(
+        name="Mirror", default=False, description="What the actor's left did the rig's right does",
+    )  # fmt: skip
     controls: EnumProperty(
         name="Controls", default="FK", items=(("FK", "FK", "FK controls are in use afterwards"), ("IK", "IK", "IK controls are in use afterwards")),
         description="Which of the rig's controls are in use afterwards; both are keyed",

@@ -151,7 +151,7 @@ class GENTG_OT_retarget(bpy.types.Operator):
                 reach = self.reach if self.match == "REACH" else 0.0
                 settings = RetargetSettings(
                     root_motion=s.root_motion, feet=s.feet, blend=s.blend, controls=s.controls, twist_bones=s.twist_bones,
-                    reach_hands=reach * s.reach_hands, reach_feet=reach * s.reach_feet,
+                    mirror=s.mirror, reach_hands=reach * s.reach_hands, reach_feet=reach * s.reach_feet,
                 )  # fmt: skip
                 done = retarget_to_rig(
                     context, source, target, read(s.map) if target == s.target else None, settings

@@ -45,6 +45,7 @@ class GENTG_PT_retarget(_Sidebar, bpy.types.Panel):
         if s.feet:
             column.prop(s, "blend")
         column.prop(s, "twist_bones")
+        column.prop(s, "mirror")
         column.prop(s, "match")
         if s.match == "REACH":
             column.prop(s, "reach")

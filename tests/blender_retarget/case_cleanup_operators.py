@@ -132,3 +132,7 @@ def test_retarget_matches_directions_or_reach():
         assert np.abs(wrist() - half).max() < 1e-4
         settings.reach_hands = False
         assert np.abs(wrist() - plain).max() < 1e-4
+        ops.retarget(source=walk.name)
+        right = read_back(target, ["RightHand"], FRAMES)
+        settings.mirror = True
+        assert np.abs(wrist() - right * [-1, 1, 1]).max() < 1e-4 < np.abs(plain - right * [-1, 1, 1]).max()
