@@ -131,7 +131,12 @@ def screenshot(name: str) -> Steps:
 
 def panel_picture(name: str, kind: str) -> Steps:
     """The sidebar of an editor as panel-NAME.png, down to its last panel."""
+    overlay = getattr(area(kind).spaces[0], "overlay", None)  # the 3D View's floor shines through below it
+    if overlay is not None:
+        overlay.show_overlays = False
     yield from part_picture(f"panel-{name}", region(kind), empty_below=True)
+    if overlay is not None:
+        overlay.show_overlays = True
 
 
 def part_picture(

@@ -20,7 +20,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CLIP = ROOT / "samples" / "beam_walk.mp4"
-SCREEN = 1600, 1100  # room for the longest panel in a picture
+SCREEN = 1600, 1180  # room for the longest panel in a picture
 BLENDER = os.environ.get("GENTG_BLENDER", "")
 
 pytestmark = [
