@@ -363,11 +363,13 @@ def _check(
     mapped = [i for role, chain in solution.body.chains.items() for i in chain
               if role != "root" and rig.names[i] in keys.rotation]  # fmt: skip
     turns, moves = [0.0], [0.0]
+    place, carried = np.array(ob.matrix_world), 0.0
     try:
         for t in np.unique(np.linspace(0, len(frames) - 1, _CHECKED_FRAMES).round().astype(int)):
             frame = float(frames[t])
             scene.frame_set(int(np.floor(frame)), subframe=frame % 1.0)
             posed = ob.evaluated_get(context.evaluated_depsgraph_get())
+            carried = max(carried, float(np.abs(np.array(posed.matrix_world) - place).max()))
             for i in mapped:
                 bone = posed.pose.bones[rig.names[i]]
                 q = rig.space.rotations(np.array(bone.matrix.to_quaternion(), float))
@@ -382,6 +384,10 @@ def _check(
     finally:
         scene.frame_set(before[0], subframe=before[1])
     result.error_degrees, result.error_metres = float(np.degrees(max(turns))), max(moves)
+    if carried > 1e-4 and keys.object_location is None:
+        result.warnings.append(
+            f"'{ob.name}' itself moves, by its parent or by constraints: the motion and the places of its feet ride on that."
+        )
     if result.error_degrees > 1.0 or result.error_metres > 0.005:
         result.warnings.append(
             f"The rig differs from the motion by up to {result.error_degrees:.1f} degrees and "
