@@ -49,5 +49,5 @@ def intrinsics(
     return Intrinsics(
         matrix(focal, size), "image diagonal",
         f"The focal length is not known and was assumed: {focal * SENSOR_MM / max(size):.0f} mm on a 36 mm sensor. "
-        "Distances to the camera are only as right as it is: give it with --focal-mm or --fov.",
+        "Distances to the camera are only as right as that: give the focal length or the field of view if you know it.",
     )  # fmt: skip
