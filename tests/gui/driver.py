@@ -148,7 +148,9 @@ def part_picture(
     if not folder:
         return
     mouse(5, 5)  # away from the panels, where it would light up a button or raise a tooltip
-    yield 1.0
+    for _ in range(3):  # panels find their heights while they are drawn
+        part.tag_redraw()
+        yield 0.4
     file, width, height = str(Path(folder, f"{name}.png")), part.width, part.height - skip
     top = window().height - inside.y - part.y - part.height + skip  # the first window fills X's screen
     grab = ["-crop", f"{width}x{height}+{inside.x + part.x}+{top}", "+repage", "-strip"]
