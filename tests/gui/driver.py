@@ -125,7 +125,8 @@ def screenshot(name: str) -> Steps:
     folder = os.environ.get("GENTG_SHOTS")
     yield 0.4
     if folder:
-        subprocess.run(["import", "-window", "root", "-strip", str(Path(folder, f"{name}.png"))], check=True)
+        file = str(Path(folder, f"{name}.png"))
+        subprocess.run(["import", "-window", "root", "+dither", "-colors", "256", "-strip", file], check=True)
         yield 0.1
 
 
