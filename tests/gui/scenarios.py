@@ -341,6 +341,8 @@ def gallery(report: dict) -> Steps:
     with bpy.context.temp_override(window=window, area=area("VIEW_3D"), region=region("VIEW_3D", "WINDOW")):
         bpy.ops.view3d.view_camera()
         bpy.ops.view3d.view_center_camera()
+        bpy.ops.object.mode_set(mode="POSE")  # which shows the bones' colors
+        bpy.ops.pose.select_all(action="DESELECT")
     yield 1.0
     r = region("VIEW_3D")
     yield from click(r.x + 60, r.y + r.height - 14)  # folds Estimate Pose
