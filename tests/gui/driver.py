@@ -157,7 +157,8 @@ def part_picture(
     grab = ["-crop", f"{width}x{height}+{inside.x + part.x}+{top}", "+repage", "-strip"]
     subprocess.run(["import", "-window", "root", *grab, file], check=True)
     if empty_below:  # but for the tabs on the right and the editor's rounded edge
-        look = ["-crop", f"{width // 2}x{height - 12}+6+0", "+repage", "-fuzz", "3%", "-format", "%@", "info:"]
+        part_of = f"{width // 2}x{height - 12}+6+0"
+        look = ["-crop", part_of, "+repage", "-fuzz", "3%", "-format", "%@", "info:"]
         found = subprocess.run(["convert", file, *look], check=True, capture_output=True)
         _, used, _, y = (int(n) for n in re.split(r"[x+]", found.stdout.decode()))
         crop = f"{width}x{min(height, y + used + 8)}+0+0"
