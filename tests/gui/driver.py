@@ -128,7 +128,7 @@ def screenshot(name: str) -> Steps:
         file = str(Path(folder, f"{name}.png"))
         subprocess.run(["import", "-window", "root", file], check=True)
         few = ["+dither", "-colors", "256", "-strip"]  # a quarter of the size
-        subprocess.run(["convert", file, *few, file], check=True)
+        subprocess.run(["convert", file, *few, f"PNG8:{file}"], check=True)
         yield 0.1
 
 
