@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from inference_backend.lifting.correct import joint_sigma
 from inference_backend.lifting.lifter import mean_with_mirror
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
+from inference_backend.networks.normalise import normalise
 from inference_backend.networks.tgt import TGT, TGTConfig
 from inference_backend.training.config import DataConfig, GeneratorConfig, as_recorded
-from inference_backend.training.generator import Generator
-from inference_backend.training.losses import truth_in_virtual_camera
+from inference_backend.training.generator import Batch, Generator
 from inference_backend.training.setup import motion_of, split
+
+HALF = 32  # frames that windows of 64 share when half overlapped
 
 
 def load_run(run: Path) -> dict[str, Any]:
@@ -69,13 +72,13 @@ def part_of(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 @torch.no_grad()
-def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> list[float]:
+def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 24) -> list[float]:
     """Factors on the Laplace scales (plane, depth) that make sigma true.
 
     Found on half of the held-out clips (every second one); figures are given on the other half. The
     maximum-likelihood factor of a Laplace scale is mean(|error| / scale); a common factor then gives
     the distance's error the median that core.confidence expects, since averaging with the mirrored
-    picture, as lifting does, makes errors smaller than either picture's.
+    picture and the next window, as lifting does, makes errors smaller than those that scales are trained on.
     """
     _, test = split(motion_of(motion), data)
     if not test:
@@ -85,24 +88,39 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 12) -> 
             + ", ".join(data.held_out_subjects),
             file=motion,
         )
-    generator = Generator(test[::2], as_recorded(GeneratorConfig()), torch.device("cpu"), seed=99)
+    # Half of the films without any fault: sigma must hold for good footage as for bad.
+    films = replace(as_recorded(GeneratorConfig()), frames=3 * HALF, fault_free=0.5)
+    generator = Generator(test[::2], films, torch.device("cpu"), seed=99)
     errors, scales = [], []
     for _ in range(batches):
         batch = generator.batch(16)
-        x = batch.normalised(model.config.ray_normalisation)
-        out = mean_with_mirror(
-            model(x, batch.times, batch.family), model, batch.points, batch.confidence, batch.times, batch.family
-        )  # fmt: skip
-        # The middle of a window, which is what lifting blends overlapping windows from.
-        middle = slice(out.joints.shape[1] // 4, -(out.joints.shape[1] // 4))
-        errors.append((out.joints - truth_in_virtual_camera(batch, x)[0])[:, middle, 1:].flatten(0, 2))
-        scales.append(out.scale[:, middle, 1:].flatten(0, 2))
+        error, scale = _blended(model, batch)
+        errors.append(error[:, :, 1:].flatten(0, 2))
+        scales.append(scale[:, :, 1:].flatten(0, 2))
     error, scale = torch.cat(errors), torch.cat(scales)
     factors = torch.stack(
         [(error[:, :2].abs().mean(-1) / scale[:, 0]).mean(), (error[:, 2].abs() / scale[:, 1]).mean()]
     )
     ratio = (error.norm(dim=-1) / joint_sigma(scale * factors)).median()
     return [round(float(f), 4) for f in factors * ratio * math.exp(ERROR_SPREAD**2)]
+
+
+def _blended(model: TGT, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Errors (B, HALF, 35, 3) and scales (B, HALF, 35, 2) where two windows overlap, as lifting makes them there:
+    mirrored answers averaged, windows cross-faded."""
+    joints, variance = [], []
+    for start, shared in ((0, slice(HALF, None)), (HALF, slice(0, HALF))):
+        part = slice(start, start + 2 * HALF)
+        p, c, t = batch.points[:, part], batch.confidence[:, part], batch.times[:, part]
+        x = normalise(p, c, t - t[:, :1])
+        out = mean_with_mirror(model(x, t, batch.family), model, p, c, t, batch.family)
+        rotation = x.rotation[:, shared]
+        joints.append(torch.einsum("btji,btkj->btki", rotation, out.joints[:, shared]))  # real camera axes
+        variance.append(out.scale[:, shared].square())
+    truth = batch.xyz[:, HALF : 2 * HALF]
+    error = (joints[0] + joints[1]) / 2 - (truth - truth[:, :, :1])
+    # Plane and depth are those of the virtual camera, which both windows agree on nearly.
+    return torch.einsum("btij,btkj->btki", rotation, error), ((variance[0] + variance[1]) / 2).sqrt()
 
 
 def _commit() -> str:
