@@ -25,22 +25,24 @@ def run_child(command: Sequence[str], on_line: Callable[[str], None], check: Cal
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED}
     environment.update(PYTHONIOENCODING="utf-8", PYTHONUNBUFFERED="1")
     flags = getattr(subprocess, "CREATE_NO_WINDOW", 0)
-    process = subprocess.Popen(
-        list(command),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        creationflags=flags,
-    )
-
-    def read() -> None:
-        assert process.stdout is not None
-        for raw in process.stdout:
-            on_line(raw.decode("utf-8", "replace").rstrip())
-
-    reader = threading.Thread(target=read, name="child-output", daemon=True)
+    process: subprocess.Popen | None = None
     try:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            creationflags=flags,
+        )
+        output = process.stdout
+        assert output is not None
+
+        def read() -> None:
+            for raw in output:
+                on_line(raw.decode("utf-8", "replace").rstrip())
+
+        reader = threading.Thread(target=read, name="child-output", daemon=True)
         reader.start()
         while True:
             try:
@@ -50,9 +52,10 @@ def run_child(command: Sequence[str], on_line: Callable[[str], None], check: Cal
                 check()
         reader.join(2.0)
         return status
-    except BaseException:
+    except BaseException:  # even a Ctrl-C while the child is being started, when `process` is not known yet
         end_children()
-        process.wait()
+        if process is not None:
+            process.wait()
         raise
 
 

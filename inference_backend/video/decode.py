@@ -57,7 +57,8 @@ def decode(
         if isinstance(source, ImageSequence)
         else _video_frames(Path(source), start, index, warn)
     )
-    convert, target, any_frame = RgbConverter(), None, False
+    convert, target = RgbConverter(), None
+    any_frame = index is not None and start is not None and index.ends_before(start)
     path = source.files[0] if isinstance(source, ImageSequence) else Path(source)
     yielded = False
     try:

@@ -36,6 +36,10 @@ class PacketIndex:
         """(M,) seconds from the first frame."""
         return (self.keyframes - self.pts[0]) * self.time_base if len(self.pts) else np.zeros(0)
 
+    def ends_before(self, seconds: float) -> bool:
+        """Whether no frame is shown at `seconds` from the first one or later; False if unknown."""
+        return self.countable and len(self.pts) > 0 and bool(self.times[-1] < seconds)
+
     @property
     def is_vfr(self) -> bool | None:
         """Whether frames last differently long, by more than the rounding of the clock; None if unknown."""

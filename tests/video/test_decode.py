@@ -38,6 +38,15 @@ def test_clip_whose_clock_starts_late_begins_at_zero(tmp_path, make_clip):
     assert np.allclose(times, np.arange(12) / 25, atol=1e-4)
 
 
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_range_behind_the_end_is_no_damage(regular_clip, indexed):
+    """With an index, decoding begins at the range and meets no frame at all; the file is whole all the same."""
+    index = scan(regular_clip) if indexed else None
+    with pytest.raises(GentgError, match="range holds no frame") as caught:
+        list(decode(regular_clip, 99.0, index=index))
+    assert caught.value.code == "bad_request"
+
+
 def test_range_is_half_open(regular_clip):
     frames = list(decode(regular_clip, start=5 / 30, end=9 / 30))
     assert [f.index for f in frames] == [5, 6, 7, 8]
