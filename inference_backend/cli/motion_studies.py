@@ -68,15 +68,19 @@ def _one(args: argparse.Namespace) -> dict[str, Any]:
     return {"layout": args.layouts[0], "rate": args.rates[0]}
 
 
+def _one_noise(args: argparse.Namespace, default: str) -> str:
+    noises = args.noise or [default]
+    if len(noises) > 1:
+        raise GentgError("bad_request", "This study takes one noise level.")
+    return noises[0]
+
+
 def _hidden_limbs(args: argparse.Namespace, settings: EstimateSettings, terminal: Terminal) -> Study:
     from inference_backend.evaluation import hidden_limbs, motion_suite
 
     if settings.correction <= 0:
         raise GentgError("bad_request", "--hidden-limbs compares with GPC: --correction must be above 0.")
-    noises = args.noise or ["open"]
-    if len(noises) > 1:
-        raise GentgError("bad_request", "--hidden-limbs takes one noise level.")
-    noise = noises[0]
+    noise = _one_noise(args, "open")
     case = motion_suite.MotionCase(noise=noise, **_one(args))
     clips = motion_suite.held_out(args.motion, _subjects(args))
     films = list(
@@ -157,16 +161,14 @@ def _networks(args: argparse.Namespace, settings: EstimateSettings, terminal: Te
 def _live(args: argparse.Namespace, settings: EstimateSettings, terminal: Terminal) -> Study:
     from inference_backend.evaluation import live_study, motion_suite
 
-    noises = args.noise or ["detector"]
-    if len(noises) > 1:
-        raise GentgError("bad_request", "--live takes one noise level.")
-    case = motion_suite.MotionCase(noise=noises[0], **_one(args))
+    noise = _one_noise(args, "detector")
+    case = motion_suite.MotionCase(noise=noise, **_one(args))
     clips = motion_suite.held_out(args.motion, _subjects(args))
     films = list(motion_suite.motion_cases(clips, case, args.count, frames=live_study.FRAMES, seed=args.seed))
     rows = live_study.compare(films, replace(settings, correction=0.0), terminal.say)
-    about = {"films": args.count, "noise": noises[0], "seed": args.seed, **_one(args)}
+    about = {"films": args.count, "noise": noise, "seed": args.seed, **_one(args)}
     text = (
-        f"{args.count} films of {live_study.FRAMES} frames of held-out people, noise '{noises[0]}', seed {args.seed}, known focal "
+        f"{args.count} films of {live_study.FRAMES} frames of held-out people, noise '{noise}', seed {args.seed}, known focal "
         f"length, 17 main joints from the pelvis, the first {live_study.WARM_UP:g} s left out."
     )
     return {"about": about, "figures": [asdict(r) for r in rows]}, [text, live_study.table(rows)], 0

@@ -94,6 +94,7 @@ class Comparison:
         return (
             "By `gentg train compare`, all from scratch on the same motion, noise, split and input: "
             + "; ".join(parts)
+            + "".join(f"; {network} with {', '.join(own)}" for network, own in c.own.items())
             + f". Scored on {c.scoring.films} films for each noise level. TGT + GPC is GPC trained for one budget more on the "
             "TGT of its table."
         )

@@ -35,10 +35,9 @@ def compare(
     cases: list[LiftCase],
     settings: EstimateSettings,
     say: Callable[[str], None],
-    lifter: Lifter | None = None,
 ) -> list[Row]:
     """Every way of lifting on the same films, TGT alone. Raises GentgError."""
-    lifter = lifter or Lifter(settings)
+    lifter = Lifter(settings)
 
     def live(case: LiftCase, smoothing: float) -> np.ndarray:
         stream = LiveLifter(

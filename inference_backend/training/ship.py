@@ -13,7 +13,7 @@ import torch
 from gentg_blender.core.confidence import ERROR_SPREAD
 from gentg_blender.core.contract import GentgError
 from inference_backend.lifting.correct import joint_sigma
-from inference_backend.lifting.lifter import mean_with_mirror
+from inference_backend.lifting.lifter import WINDOW, mean_with_mirror
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
 from inference_backend.networks.normalise import normalise
@@ -22,7 +22,7 @@ from inference_backend.training.config import DataConfig, GeneratorConfig, as_re
 from inference_backend.training.generator import Batch, Generator
 from inference_backend.training.setup import motion_of, split
 
-HALF = 32  # frames that windows of 64 share when half overlapped
+HALF = WINDOW // 2  # frames that half overlapped windows share
 
 
 def load_run(run: Path) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def decode(
         else _video_frames(Path(source), start, index, warn)
     )
     convert, target = RgbConverter(), None
+    # Whether the file holds frames at all: behind its end an index leaves none to be met.
     any_frame = index is not None and start is not None and index.ends_before(start)
     path = source.files[0] if isinstance(source, ImageSequence) else Path(source)
     yielded = False

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from environments import ROOT, every_environment, one_environment, run
@@ -145,7 +146,6 @@ def test_a_person_is_found_by_number(environment, backend, tmp_path):
 @pytest.fixture
 def pictures(tmp_path):
     """Pictures 0005 to 0034 of a sequence, each with one grey of its own."""
-    cv2 = pytest.importorskip("cv2")
     folder = tmp_path / "pictures"
     folder.mkdir()
     for n in range(5, 35):

@@ -147,6 +147,18 @@ def estimate(report: dict) -> Steps:
     report["backend"] = session.queue.backend.pid
 
 
+def undo_and_redo(before) -> Steps:
+    """One undo step takes all that came since `before`, and redo brings it back."""
+    after = datablocks()
+    r = region("VIEW_3D", "WINDOW")
+    yield from key("Z", r.x + 200, r.y + 200, ctrl=True)
+    yield 1.0
+    assert datablocks() == before, "one undo step takes all of it"
+    yield from key("Z", r.x + 200, r.y + 200, ctrl=True, shift=True)
+    yield 1.0
+    assert datablocks() == after
+
+
 def long(report: dict) -> Steps:
     """A capture of ten minutes: Blender goes on while it comes in; cancelled in the middle, nothing is left."""
     session = gentg()
@@ -176,14 +188,7 @@ def long(report: dict) -> Steps:
     report["ticks"] = asdict(session.ticks)
     assert len(armatures()) == 1, session.notices
     report["frames"] = key_frames(armatures()[0])
-    after = datablocks()
-    r = region("VIEW_3D", "WINDOW")
-    yield from key("Z", r.x + 200, r.y + 200, ctrl=True)
-    yield 1.0
-    assert datablocks() == before, "one undo step takes all of it"
-    yield from key("Z", r.x + 200, r.y + 200, ctrl=True, shift=True)
-    yield 1.0
-    assert datablocks() == after
+    yield from undo_and_redo(before)
 
 
 def saved(report: dict) -> Steps:
@@ -204,14 +209,7 @@ def saved(report: dict) -> Steps:
     report["ticks"] = asdict(session.ticks)
     assert len(armatures()) == 1 and session.notices[0].level == "INFO", session.notices
     report["frames"] = key_frames(armatures()[0])
-    after = datablocks()
-    r = region("VIEW_3D", "WINDOW")
-    yield from key("Z", r.x + 200, r.y + 200, ctrl=True)
-    yield 1.0
-    assert datablocks() == before, "one undo step takes all of it"
-    yield from key("Z", r.x + 200, r.y + 200, ctrl=True, shift=True)
-    yield 1.0
-    assert datablocks() == after
+    yield from undo_and_redo(before)
 
 
 def cancel(report: dict) -> Steps:
