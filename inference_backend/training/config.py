@@ -42,10 +42,9 @@ class GeneratorConfig:
     speed_spread: float = 0.2  # log-normal spread of the time warp
     mirror: float = 0.5
     limb_mixing: float = 0.25  # legs of one clip under the trunk of another
-    bent: float = (
-        0.25  # share of ball joints (shoulders, hips, neck, spine) turned from where they were recorded
-    )
+    bent: float = 0.25  # share of clips in which half of the ball joints (poses.py) are turned
     bent_spread: float = 0.3  # radians
+    stances: float = 0.0  # share of clips in which a standing person crouches or raises a leg instead
     body_spread: float = 0.06  # log-normal spread of every limb length
     pitch_mean: float = 0.10  # radians, camera looking down
     pitch_spread: float = 0.15
@@ -67,7 +66,7 @@ class GeneratorConfig:
 
 def as_recorded(config: GeneratorConfig) -> GeneratorConfig:
     """The same filming of motion that is not changed: to test on."""
-    return dataclasses.replace(config, limb_mixing=0.0, bent=0.0)
+    return dataclasses.replace(config, limb_mixing=0.0, bent=0.0, stances=0.0)
 
 
 @dataclass

@@ -13,9 +13,9 @@ import torch
 
 from gentg_blender.core.skeleton import FEET, NUM_JOINTS
 from gentg_blender.core.skeleton import JOINT_INDEX as J
-from inference_backend.networks.blocks import ANCESTORS, joints_from_edges
+from inference_backend.networks.blocks import joints_from_edges
 from inference_backend.networks.normalise import Normalised, normalise, screen_coordinates
-from inference_backend.training import bodies, cameras, noise
+from inference_backend.training import bodies, cameras, noise, poses
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.motion import MotionClip
 
@@ -23,8 +23,6 @@ _LOWER = ("pelvis", "hip", "knee", "ankle", "heel", "foot", "toe")
 _UPPER = torch.tensor([not any(part in n for part in _LOWER) for n in J])
 _HAND = {s: torch.tensor([J[f"{s}_{n}"] for n in ("index", "pinky", "thumb")]) for s in "lr"}
 _FEET = torch.tensor([J[n] for n in FEET])
-# Ball joints about which all below may be turned, from the trunk outwards.
-_BALLS = [J[n] for n in ("spine", "neck", "l_shoulder", "r_shoulder", "l_hip", "r_hip")]
 
 
 @dataclass
@@ -90,10 +88,13 @@ class Generator:
 
         x = self._turn_hands(x, times)
         lengths = bodies.random_lengths(own, c.body_spread, g)
-        direction = self._bend(torch.nn.functional.normalize(bodies.edges_of(x), dim=-1), times)
+        direction = poses.bend(torch.nn.functional.normalize(bodies.edges_of(x), dim=-1), times, c, g)
         leg = J["l_knee"], J["l_ankle"]
         stride = (lengths[:, leg].sum(-1) / own[:, leg].sum(-1))[:, None, None]
         root = x[:, :, 0] * stride
+        if c.stances > 0:
+            direction, shift = poses.change_stance(direction, lengths, times, c, g)
+            root = root + shift
         x = joints_from_edges(direction * lengths[:, None, :, None]) + root[:, :, None]
 
         contacts = _contacts(x, times)
@@ -124,30 +125,6 @@ class Generator:
         x = b + 0.5 * f * (c - a + f * (2 * a - 5 * b + 4 * c - d + f * (3 * (b - c) + d - a)))
         return clip, self.own_lengths[clip], x
 
-    def _bend(self, direction: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        """Limbs, head and trunk turned slowly from where they were recorded: few people were. (B, T, 35, 3)
-
-        After Gong et al. 2021, "PoseAug", which learns such changes; here they are drawn at random.
-        """
-        g, c, size = self.random, self.config, len(direction)
-        if c.bent == 0:
-            return direction
-        shape = (size, len(_BALLS), 3)
-        bent = torch.rand(size, 1, 1, generator=g, device=self.device) < c.bent
-        bent = bent & (torch.rand(size, len(_BALLS), 1, generator=g, device=self.device) < 0.5)
-        still = torch.randn(shape, generator=g, device=self.device)
-        slow = noise.slow_noise(shape[1:], times, torch.full_like(times[:, 0], 0.7), g)
-        vectors = (
-            bent[:, None] * c.bent_spread * (0.9 * still[:, None] + 0.43 * slow)
-        )  # (B, T, balls, 3) radians
-        for k, ball in enumerate(_BALLS):
-            below = ((ANCESTORS[:, ball] > 0) & (torch.arange(NUM_JOINTS) != ball)).nonzero()[:, 0]
-            vector = vectors[:, :, k, None]
-            angle = vector.norm(dim=-1, keepdim=True)
-            turned = _turned(direction[:, :, below], vector / angle.clamp(min=1e-9), angle)
-            direction = direction.index_copy(2, below.to(self.device), turned)
-        return direction
-
     def _turn_hands(self, x: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """Forearm rotation was hardly recorded: turn the hands about the forearms at random, slowly."""
         g, size = self.random, len(x)
@@ -157,16 +134,9 @@ class Generator:
             slow = 0.3 * noise.slow_noise((), times, torch.full_like(times[:, 0], 0.5), g)
             angle = (still + slow)[..., None, None]  # (B, T, 1, 1)
             axis = torch.nn.functional.normalize(x[:, :, wrist] - x[:, :, elbow], dim=-1)[:, :, None]
-            turned = _turned(x[:, :, hand] - x[:, :, wrist, None], axis, angle)
+            turned = poses.turned(x[:, :, hand] - x[:, :, wrist, None], axis, angle)
             x = x.index_copy(2, hand, x[:, :, wrist, None] + turned)
         return x
-
-
-def _turned(v: torch.Tensor, axis: torch.Tensor, angle: torch.Tensor) -> torch.Tensor:
-    """Vectors turned about unit axes (..., 3) by angles (..., 1) in radians: Rodrigues' rotation formula."""
-    axis = axis.expand_as(v)
-    return (v * angle.cos() + torch.cross(axis, v, dim=-1) * angle.sin()
-            + axis * (axis * v).sum(-1, keepdim=True) * (1 - angle.cos()))  # fmt: skip
 
 
 def _pelvis_axes(x: torch.Tensor) -> torch.Tensor:
