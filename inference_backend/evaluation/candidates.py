@@ -84,8 +84,7 @@ def of_run(folder: Path, motion: Path, label: str = "", amount: float = 1.0) -> 
     """
     state = load_run(folder)
     config, ema = state["config"], state["ema"]
-    spent = {"frames": state["step"] * config["optim"]["batch"] * config["generator"]["frames"],
-             "minutes": state["seconds"] / 60}  # fmt: skip
+    spent = {"frames": state["frames"], "minutes": state["seconds"] / 60}
     try:
         if config["kind"] == "baseline":
             model = BaselineLifter(config["baseline"])

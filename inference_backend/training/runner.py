@@ -55,6 +55,7 @@ class Runner:
         self.optimizer = Optimizer(model, config.optim)
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
         self.step, self.seconds = 0, 0.0
+        self.frames = 0  # drawn so far by all processes
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
         if self.world > 1:
@@ -128,6 +129,7 @@ class Runner:
         if torch.isfinite(norm):  # one bad batch must not poison the weights
             self.optimizer.step(rate)
         self.step += 1
+        self.frames += o.batch * self.config.generator.frames * self.world
         decay = min(o.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for slow, fast in zip(
@@ -181,10 +183,10 @@ class Runner:
         for name, value in figures.items():
             if writer:
                 writer.add_scalar(f"validation/{name}", value, self.step)
-        frames = self.step * self.config.optim.batch * self.config.generator.frames * self.world
         text = " ".join(f"{k}={v:.4g}" for k, v in figures.items())
         bar.write(
-            f"step {self.step} frames {frames / 1e6:.2f}M minutes {self.seconds / 60:.1f} {text}", file=bar.fp
+            f"step {self.step} frames {self.frames / 1e6:.2f}M minutes {self.seconds / 60:.1f} {text}",
+            file=bar.fp,
         )
         return figures
 
@@ -204,7 +206,7 @@ class Runner:
         """Everything that an exact resume needs, written atomically. Raises GentgError when it cannot be."""
         state = {
             "config": to_dict(self.config), "step": self.step, "seconds": self.seconds,
-            "model": self.model.state_dict(), "ema": self.ema.state_dict(),
+            "frames": self.frames, "model": self.model.state_dict(), "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(), "random": [g.get_state() for g in self.random],
             "torch_random": torch.get_rng_state(),
         }  # fmt: skip
@@ -226,6 +228,7 @@ class Runner:
             self.model.load_state_dict(state["model"])
             self.ema.load_state_dict(state["ema"])
             self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds, self.frames = state["step"], state["seconds"], state["frames"]
         except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise GentgError(
                 "bad_request",
@@ -238,6 +241,5 @@ class Runner:
         torch.set_rng_state(state["torch_random"].cpu())
         if self.device.type == "cuda" and "cuda_random" in state:
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
-        self.step, self.seconds = state["step"], state["seconds"]
         self._reseed()
         return True

@@ -44,8 +44,7 @@ def ship(run: Path, folder: Path, motion: Path) -> dict[str, str]:
     state = load_run(run)
     config, ema = state["config"], state["ema"]
     info = {"run": config["name"], "steps": state["step"], "minutes": round(state["seconds"] / 60, 1),
-            "frames": state["step"] * config["optim"]["batch"] * config["generator"]["frames"],
-            "commit": _commit(), "held_out_subjects": config["data"]["held_out_subjects"],
+            "frames": state["frames"], "commit": _commit(), "held_out_subjects": config["data"]["held_out_subjects"],
             "held_out_clips": config["data"]["held_out_clips"]}  # fmt: skip
     if config["kind"] not in ("tgt", "gpc", "e2e"):
         raise GentgError("bad_request", f"A run of kind {config['kind']} has no weights to ship.", file=run,

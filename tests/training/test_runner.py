@@ -230,7 +230,7 @@ runner.draw_loss = draw_loss
 for _ in range(2):
     runner.train_step()
 weights = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in runner.model.parameters()))
-print(drawn.hexdigest(), weights.hexdigest(), runner._agreed(float(runner.rank)))
+print(drawn.hexdigest(), weights.hexdigest(), runner._agreed(float(runner.rank)), runner.frames)
 torch.distributed.destroy_process_group()
 """
 
@@ -261,6 +261,7 @@ def test_several_processes_draw_their_own_data_and_keep_the_same_weights(tiny, t
     ]
     said = [p.communicate(timeout=240) for p in ranks]
     assert all(p.returncode == 0 for p in ranks), said
-    (drawn0, weights0, late0), (drawn1, weights1, late1) = (out.split() for out, _ in said)
+    (drawn0, weights0, late0, frames0), (drawn1, weights1, late1, frames1) = (out.split() for out, _ in said)
     assert drawn0 != drawn1 and weights0 == weights1
     assert late0 == late1 == "1.0"  # the longest time of both
+    assert int(frames0) == int(frames1) == 2 * 2 * tiny.optim.batch * tiny.generator.frames
