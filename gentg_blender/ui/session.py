@@ -69,13 +69,15 @@ class Ticks:
     count: int = 0
     importing: int = 0  # how many of them imported
     longest: float = 0.0  # by the clock
-    longest_cpu: float = 0.0  # of processor time: the same on a busy machine
+    longest_cpu: float = 0.0  # of processor time
+    cpu: float = 0.0  # processor time of all calls together
     undo: float = 0.0  # the longest undo step, which Blender makes in one piece
 
     def add(self, wall: float, cpu: float, importing: bool) -> None:
         self.count += 1
         self.importing += importing
         self.longest, self.longest_cpu = max(self.longest, wall), max(self.longest_cpu, cpu)
+        self.cpu += cpu
 
 
 @dataclass

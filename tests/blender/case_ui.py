@@ -83,7 +83,6 @@ def test_a_strip_becomes_keys_on_its_frames(tmp):
         assert (
             ob.animation_data.action.frame_range[0] == 101 and ob.animation_data.action.frame_range[1] <= 201
         )
-        assert session.ticks.longest_cpu < 0.05, session.ticks
         assert session.notices[0].title.startswith("walk: animated")
         bpy.ops.wm.save_as_mainfile(filepath=str(tmp / "walk.blend"))
         bpy.ops.wm.open_mainfile(filepath=str(tmp / "walk.blend"))
