@@ -73,6 +73,8 @@ def change_stance(
     by how much the pelvis moves (B, T, 3), metres.
     """
     size, device = len(direction), direction.device
+    if c.stances == 0:
+        return direction, torch.zeros_like(direction[:, :, 0])
 
     def rand(low: float = 0.0, high: float = 1.0) -> torch.Tensor:
         return low + (high - low) * torch.rand(size, 1, 1, generator=g, device=device)
@@ -145,4 +147,4 @@ def _carried(v: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> torc
     """Vectors turned by the shortest rotation that takes the unit vector `before` to `after`."""
     axis = torch.cross(before, after, dim=-1)
     angle = torch.atan2(axis.norm(dim=-1, keepdim=True), (before * after).sum(-1, keepdim=True))
-    return turned(v, _normal(axis, dim=-1).expand_as(v), angle)
+    return turned(v, _normal(axis, dim=-1), angle)

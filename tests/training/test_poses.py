@@ -27,11 +27,8 @@ def standing() -> np.ndarray:
     put("head_top", 0.0, 1.72), put("nose", 0.0, 1.55, 0.13)
     for s, k in (("l", 1), ("r", -1)):
         put(f"{s}_eye", k * 0.03, 1.58, 0.1), put(f"{s}_ear", k * 0.09, 1.58)
-        (
-            put(f"{s}_shoulder", k * 0.17, 1.40),
-            put(f"{s}_elbow", k * 0.19, 1.13),
-            put(f"{s}_wrist", k * 0.2, 0.88),
-        )
+        for name, left, up in (("shoulder", 0.17, 1.40), ("elbow", 0.19, 1.13), ("wrist", 0.2, 0.88)):
+            put(f"{s}_{name}", k * left, up)
         for n, ahead in (("index", 0.03), ("pinky", -0.03), ("thumb", 0.05)):
             put(f"{s}_{n}", k * 0.2, 0.80, ahead)
         put(f"{s}_hip", k * 0.09, 0.92), put(f"{s}_knee", k * 0.09, 0.50), put(f"{s}_ankle", k * 0.09, 0.08)
