@@ -25,20 +25,20 @@ def _table(values: dict[str, float], default: float) -> torch.Tensor:
 
 
 MOVING = _table(
-    {"shoulder": 0.018, "elbow": 0.031, "wrist": 0.028, "hip": 0.021, "knee": 0.030, "ankle": 0.030,
+    {"shoulder": 0.018, "elbow": 0.031, "wrist": 0.028, "hip": 0.014, "knee": 0.030, "ankle": 0.030,
      "heel": 0.032, "foot_index": 0.039, "ear": 0.020, "nose": 0.020, "index": 0.038, "pinky": 0.036,
      "thumb": 0.043, "pelvis": 0.018, "neck": 0.018, "eye": 0.016}, 0.025)  # fmt: skip
 WHITE = _table(
     {"shoulder": 0.0018, "hip": 0.0018, "ear": 0.0018, "nose": 0.002, "eye": 0.002, "heel": 0.004,
      "foot_index": 0.004}, 0.003)  # fmt: skip
 CLIP_OFFSET = _table(
-    {"shoulder": 0.012, "elbow": 0.026, "wrist": 0.011, "hip": 0.019, "knee": 0.012, "ankle": 0.014,
+    {"shoulder": 0.012, "elbow": 0.026, "wrist": 0.011, "hip": 0.012, "knee": 0.012, "ankle": 0.014,
      "heel": 0.017, "foot_index": 0.015, "ear": 0.013, "nose": 0.008, "index": 0.019, "pinky": 0.022,
      "thumb": 0.029, "pelvis": 0.018, "eye": 0.008}, 0.018)  # fmt: skip
 # Definition bias of BlazePose: outward, forward, up (limbs: towards their upper end), metres.
 _BLAZEPOSE = {
     "shoulder": (-0.015, 0.003, 0.012), "elbow": (-0.009, 0.002, 0.012), "wrist": (0.001, -0.004, 0.003),
-    "hip": (0.003, 0.000, -0.010), "knee": (0.002, -0.010, 0.015), "ankle": (0.001, 0.009, 0.009),
+    "hip": (0.003, 0.000, -0.012), "knee": (0.002, -0.010, 0.015), "ankle": (0.001, 0.009, 0.009),
     "heel": (0.004, -0.013, 0.002), "foot_index": (0.009, 0.028, 0.009), "ear": (-0.037, 0.045, 0.003),
     "nose": (0.002, -0.022, 0.008), "eye": (-0.007, -0.004, 0.0), "index": (-0.008, -0.018, 0.008),
     "pinky": (-0.020, 0.0, -0.002), "thumb": (0.026, 0.0, 0.014),
@@ -46,6 +46,14 @@ _BLAZEPOSE = {
 BLAZEPOSE_BIAS = torch.tensor(
     [_BLAZEPOSE.get(n.removeprefix("l_").removeprefix("r_"), (0.0, 0.0, 0.0)) for n in JOINTS]
 )
+# Spread of a definition from person to person beyond 0.012, the same on both sides: where a body's hips and
+# soles are, clothes and shoes hide.
+_SPREAD = {"hip": (0.003, 0.003, 0.016), "ankle": (0.0, 0.0, 0.008), "heel": (0.0, 0.0, 0.015),
+           "foot_index": (0.0, 0.012, 0.012)}  # fmt: skip
+SPREAD = torch.tensor([_SPREAD.get(n.removeprefix("l_").removeprefix("r_"), (0.0, 0.0, 0.0)) for n in JOINTS])
+# Both hips are found by the trunk's outline and err together: left, forward, up, metres.
+HIPS = torch.tensor([float(n in ("l_hip", "r_hip", "pelvis")) for n in JOINTS])
+HIP_SWAY = torch.tensor([0.012, 0.012, 0.020])
 OUTWARD = torch.tensor([1.0 if n.startswith("l_") else -1.0 if n.startswith("r_") else 0.0 for n in JOINTS])
 LIMB_JOINT = torch.tensor(
     [
@@ -174,15 +182,17 @@ def _body_axes(xyz: torch.Tensor) -> torch.Tensor:
     return torch.stack([left, torch.cross(left, up, dim=-1), up], dim=-2)
 
 
-def _definition_bias(xyz: torch.Tensor, family: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    """(B, T, 35, 3) camera axes: where this clip's detector thinks the joints are."""
+def _definition_bias(
+    xyz: torch.Tensor, axes: torch.Tensor, family: torch.Tensor, g: torch.Generator
+) -> torch.Tensor:
+    """(B, T, 35, 3) camera axes: where this clip's detector thinks the joints are; `axes` of the trunk."""
     b, device = len(xyz), xyz.device
     blaze = (family == FAMILIES.index("blazepose33")).float()[:, None, None]
-    random = 0.012 * torch.randn(b, NUM_JOINTS, 3, generator=g, device=device)
+    random = torch.randn(b, NUM_JOINTS, 3, generator=g, device=device)
     random = (random + random[:, MIRROR.to(device)]) / 2**0.5  # a definition is the same on both sides
     strength = 0.4 + 1.0 * torch.rand(b, 1, 1, generator=g, device=device)
-    bias = blaze * strength * BLAZEPOSE_BIAS.to(device) + random * (1.5 - 0.9 * blaze)  # (B, 35, 3)
-    axes = _body_axes(xyz)
+    random = random * (0.012 * (1.5 - 0.9 * blaze) + SPREAD.to(device))
+    bias = blaze * strength * BLAZEPOSE_BIAS.to(device) + random  # (B, 35, 3)
     toward = torch.nn.functional.normalize(xyz[:, :, PARENTS.clamp(min=0).to(device)] - xyz + 1e-6, dim=-1)
     up = torch.where(LIMB_JOINT.to(device)[:, None], toward, axes[:, :, None, 2])
     bias = bias[:, None]
@@ -254,7 +264,11 @@ def detect(
     stray = stray + drawn[:, None, None, None] * chain.clamp(max=1.0)[:, None, :, None] * other_side
     error = error + torch.where((covered & ~missing_kind)[..., None], stray, 0.0)
 
-    biased = xyz + _definition_bias(xyz, family, g) * ((config.noise > 0) * (1 - clean))[:, None, None, None]
+    axes = _body_axes(xyz)
+    sway = slow_noise((3,), times, tau, g) * HIP_SWAY.to(device)  # (B, T, 3)
+    sway = torch.einsum("btk,btkc->btc", sway, axes)[:, :, None] * HIPS.to(device)[:, None] * level
+    bias = _definition_bias(xyz, axes, family, g) * ((config.noise > 0) * (1 - clean))[:, None, None, None]
+    biased = xyz + bias + sway
     points = (biased[..., :2] + error) / biased[..., 2:].clamp(min=0.1)
 
     # Left and right exchanged for a moment.

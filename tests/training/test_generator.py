@@ -243,6 +243,22 @@ def test_the_error_is_slow(detected):
     assert correlation(3) > 0.3 and correlation(12) < 0.37
 
 
+def test_both_hips_err_together_and_knees_do_not(detected):
+    """Measured: the slow part of the two hips' errors along the trunk correlates by 0.7, of the knees' by 0.1."""
+    _, vector, _, batch = detected
+    trunk = torch.nn.functional.normalize(
+        (batch.xyz[:, :, J["neck"]] - batch.xyz[:, :, J["pelvis"]])[..., :2], dim=-1
+    )
+
+    def correlation(joint: str) -> float:
+        along = [(vector[:, :, J[side + joint]] * trunk).sum(-1) for side in ("l_", "r_")]
+        left, right = ((a - a.mean(1, keepdim=True)).clamp(-0.1, 0.1).flatten() for a in along)
+        return float(torch.corrcoef(torch.stack([left, right]))[0, 1])
+
+    assert correlation("hip") > 0.4
+    assert correlation("knee") < 0.3
+
+
 def test_slow_noise_has_unit_variance_and_its_correlation_time():
     g = torch.Generator().manual_seed(0)
     times = (torch.arange(40) / 30).expand(4000, -1)
