@@ -123,7 +123,7 @@ class TrainConfig:
     threads: int = 0  # 0: torch's choice
     out: str = "runs"
     tgt_weights: str = ""  # a TGT to go on from (tgt, e2e) or to correct (gpc)
-    gpc_weights: str = ""  # e2e: a GPC to start from
+    gpc_weights: str = ""  # a GPC to go on from (gpc, e2e)
     baseline: str = ""  # baseline: a name of networks.baselines
     data: DataConfig = field(default_factory=DataConfig)
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
