@@ -17,12 +17,13 @@ from inference_backend.lifting.lifter import WINDOW, mean_with_mirror
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
 from inference_backend.networks.normalise import normalise
-from inference_backend.networks.tgt import TGT, TGTConfig
+from inference_backend.networks.tgt import FAMILIES, TGT, TGTConfig
 from inference_backend.training.config import DataConfig, GeneratorConfig, as_recorded
 from inference_backend.training.generator import Batch, Generator
 from inference_backend.training.setup import motion_of, split
 
 HALF = WINDOW // 2  # frames that half overlapped windows share
+DETECTOR = FAMILIES.index("blazepose33")  # the default one
 
 
 def load_run(run: Path) -> dict[str, Any]:
@@ -78,6 +79,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 24) -> 
     maximum-likelihood factor of a Laplace scale is mean(|error| / scale); a common factor then gives
     the distance's error the median that core.confidence expects, since averaging with the mirrored
     picture and the next window, as lifting does, makes errors smaller than those that scales are trained on.
+    All in the default detector's layout: the few points of other layouts err more than their scales say.
     """
     _, test = split(motion_of(motion), data)
     if not test:
@@ -92,7 +94,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 24) -> 
     generator = Generator(test[::2], films, torch.device("cpu"), seed=99)
     errors, scales = [], []
     for _ in range(batches):
-        batch = generator.batch(16)
+        batch = generator.batch(16, torch.full((16,), DETECTOR))
         error, scale = _blended(model, batch)
         errors.append(error[:, :, 1:].flatten(0, 2))
         scales.append(scale[:, :, 1:].flatten(0, 2))
