@@ -15,7 +15,7 @@ import numpy as np
 from gentg_blender.core.rotations import normalize
 from gentg_blender.core.skeleton import JOINT_PARENTS, NUM_JOINTS
 
-PIXEL_SIGMA = 0.035  # metres at the person: error of 2D points, definition bias and what joints share included
+PIXEL_SIGMA = 0.035  # metres at the person: error of 2D points, with what joints share of it
 HUBER = 2.0  # standard deviations
 LOWEST_CONFIDENCE = 0.1  # points below carry nothing
 LARGEST_STRETCH = 1.25  # of a limb that the network draws too short; more would amplify noise
