@@ -55,6 +55,17 @@ def place_root(
     return root, information
 
 
+def place_camera(apart: np.ndarray, information: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Where the world's zero lies in camera axes (3,), so that the finished body covers the person.
+
+    apart (T, 3): each frame's measured pelvis minus the finished one, both in camera axes, the latter from
+    the world's zero. information (T, 3, 3) of the measurements. Floor and held feet move the body by some
+    centimetres, mostly all the way through a clip; the camera moves with it.
+    """
+    weight = information[seen]
+    return np.linalg.solve(weight.sum(0), np.einsum("tij,tj->i", weight, apart[seen]))
+
+
 def smooth_path(
     root: np.ndarray,
     information: np.ndarray,

@@ -20,7 +20,7 @@ from .limb_lengths import clip_lengths
 from .orientation import bone_rotations, hips_rotation, rotation_sureness, settle_spine
 from .rest_pose import RestPose, build_rest_pose
 from .rigid_fit import Picture, fit_limbs, stretch_limbs
-from .root_path import place_root, smooth_path
+from .root_path import place_camera, place_root, smooth_path
 from .second_opinion import with_second_opinion
 from .smoothing import fill_gaps, local_fit, runs, smooth_rotations
 from .world import floor_height, level_by_feet, world_rotation
@@ -74,6 +74,9 @@ class Solved:
     root_free: np.ndarray | None = None
     rest: RestPose = field(kw_only=True, repr=False)
     scale: float = field(kw_only=True)  # our metres in one of the network's
+    origin: np.ndarray = field(
+        kw_only=True, repr=False
+    )  # (3,) what became the world's zero, camera's place, axes of R
 
 
 def solve(
@@ -138,7 +141,7 @@ def solve(
         first = int(np.argmax(seen))
         origin = np.array([path[first, 0], path[first, 1], floor])
     else:
-        origin = R.T @ like.t
+        origin = like.origin
     path = walk(origin)  # planted feet, if any, are drawn to the floor
 
     contacts = planted_feet(_feet(rest, rotation, path), height, contact_odds, times, seen)
@@ -159,7 +162,7 @@ def solve(
 
     local, path = finished(rotation, path)
     xyz = joints_of(rest, _pose(rest, local, path))
-    t = R @ origin
+    t = place_camera(root - path @ R.T, information, seen) if like is None else like.t
     lengths = np.array([np.linalg.norm(rest.point(a) - rest.point(b)) for a, b in LIMB_EDGES])
     return Solved(
         xyz=xyz,
@@ -181,6 +184,7 @@ def solve(
         root_free=free[1],
         rest=rest,
         scale=scale,
+        origin=origin,
     )
 
 

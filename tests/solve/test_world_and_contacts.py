@@ -16,6 +16,7 @@ from inference_backend.solve.root_path import (
     CONTACT_SPEED,
     CONTACT_TIME,
     CORRELATION_TIME,
+    place_camera,
     place_root,
     smooth_path,
 )
@@ -204,3 +205,19 @@ def test_contacts_have_no_flicker_and_stop_at_gaps():
     p[35] = 0.9  # one hopeful frame in the air
     got = planted_feet(feet, np.array([0.02]), p, t, seen)[:, 0]
     assert got[16:29].all() and not got[34:38].any() and not got[10:15].any()
+
+
+def test_the_camera_stands_where_the_finished_body_covers_the_person():
+    """Information decides, axis by axis: frames that say little about a direction do not move the camera along it."""
+    rng = np.random.default_rng(5)
+    shift = np.array([0.02, -0.04, 3.0])
+    apart = shift + 0.01 * rng.normal(size=(50, 3))
+    information = np.broadcast_to(np.diag([4000.0, 4000.0, 50.0]), (50, 3, 3)).copy()
+    seen = np.ones(50, bool)
+    np.testing.assert_allclose(place_camera(apart, information, seen), apart.mean(0))
+    apart[40:] += 5.0
+    seen[40:] = False
+    np.testing.assert_allclose(place_camera(apart, information, seen), apart[:40].mean(0))
+    apart[:20, 0] += 1.0
+    information[:20, 0, 0] = 0.0
+    np.testing.assert_allclose(place_camera(apart, information, seen)[0], apart[20:40, 0].mean())
