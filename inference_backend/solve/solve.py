@@ -74,9 +74,8 @@ class Solved:
     root_free: np.ndarray | None = None
     rest: RestPose = field(kw_only=True, repr=False)
     scale: float = field(kw_only=True)  # our metres in one of the network's
-    origin: np.ndarray = field(
-        kw_only=True, repr=False
-    )  # (3,) what became the world's zero, camera's place, axes of R
+    # (3,) what became the world's zero, from the camera that `root_path.place_root` saw, in axes of the world
+    origin: np.ndarray = field(kw_only=True, repr=False)
 
 
 def solve(

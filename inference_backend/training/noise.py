@@ -19,8 +19,8 @@ from inference_backend.networks.tgt import FAMILIES
 from inference_backend.training.bodies import MIRROR, PARENTS
 
 
-def _table(values: dict[str, float], default: float) -> torch.Tensor:
-    """Joint name without its side -> (35,)."""
+def _table(values: dict[str, float] | dict[str, tuple], default: float | tuple) -> torch.Tensor:
+    """Joint name without its side -> (35,), or (35, n) of tuples."""
     return torch.tensor([values.get(n.removeprefix("l_").removeprefix("r_"), default) for n in JOINTS])
 
 
@@ -43,14 +43,12 @@ _BLAZEPOSE = {
     "nose": (0.002, -0.022, 0.008), "eye": (-0.007, -0.004, 0.0), "index": (-0.008, -0.018, 0.008),
     "pinky": (-0.020, 0.0, -0.002), "thumb": (0.026, 0.0, 0.014),
 }  # fmt: skip
-BLAZEPOSE_BIAS = torch.tensor(
-    [_BLAZEPOSE.get(n.removeprefix("l_").removeprefix("r_"), (0.0, 0.0, 0.0)) for n in JOINTS]
-)
+BLAZEPOSE_BIAS = _table(_BLAZEPOSE, (0.0, 0.0, 0.0))
 # Spread of a definition from person to person beyond 0.012, the same on both sides: where a body's hips and
 # soles are, clothes and shoes hide.
 _SPREAD = {"hip": (0.003, 0.003, 0.016), "ankle": (0.0, 0.0, 0.008), "heel": (0.0, 0.0, 0.015),
            "foot_index": (0.0, 0.012, 0.012)}  # fmt: skip
-SPREAD = torch.tensor([_SPREAD.get(n.removeprefix("l_").removeprefix("r_"), (0.0, 0.0, 0.0)) for n in JOINTS])
+SPREAD = _table(_SPREAD, (0.0, 0.0, 0.0))
 # Both hips are found by the trunk's outline and err together: left, forward, up, metres.
 HIPS = torch.tensor([float(n in ("l_hip", "r_hip", "pelvis")) for n in JOINTS])
 HIP_SWAY = torch.tensor([0.012, 0.012, 0.020])
