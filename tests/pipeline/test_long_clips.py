@@ -29,7 +29,7 @@ def test_looped_clip_is_the_clip_again_and_again(tmp_path):
     assert len(shown) == 3 and all(np.array_equal(picture, shown[40]) for picture in shown.values())
 
 
-def test_memory_is_told_at_ten_places_and_its_growth_from_the_first_tenth(monkeypatch, tmp_path):
+def test_memory_is_told_at_ten_places_and_its_growth_from_the_first_tenth(monkeypatch, tmp_path, at_its_peak):
     """A stand-in for the estimate, which takes a known amount of memory in the middle of the clip."""
     held = []
 

@@ -185,7 +185,7 @@ def test_muon_turns_hidden_matrices_by_steps_of_adams_size(tiny):
         rank = {
             n: float((m[key].norm() / torch.linalg.matrix_norm(m[key], 2)) ** 2) for n, m in moved.items()
         }
-        assert rank["muon"] > 3 * rank["adamw"]
+        assert rank["muon"] > 2 * rank["adamw"]
         rms = moved["muon"][key].square().mean().sqrt()
         assert 0.5 * 0.2e-3 < float(rms) < 1.5 * 0.2e-3
     for key in ("root_head.weight", "point_in.weight", "token_embedding"):
