@@ -13,7 +13,7 @@ import pytest
 
 from gentg_blender.core.contract import EstimateSettings, GentgError
 from inference_backend.pipeline.camera import focal_px_from_mm, intrinsics
-from inference_backend.pipeline.reporter import Reporter
+from inference_backend.pipeline.reporter import Reporter, peak_memory
 from inference_backend.pipeline.time_left import TimeLeft
 
 

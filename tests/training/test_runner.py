@@ -174,6 +174,7 @@ def test_muon_turns_hidden_matrices_by_steps_of_adams_size(tiny):
     moved = {}
     for name in ("adamw", "muon"):
         tiny.optim.optimizer, tiny.optim.weight_decay = name, 0.0
+        tiny.optim.batch = 32  # fewer clips give a gradient of few directions
         runner = train_tgt.build(tiny)
         runner.learning_rate = lambda: 1e-3
         before = {k: v.detach().clone() for k, v in runner.model.named_parameters()}
@@ -185,7 +186,7 @@ def test_muon_turns_hidden_matrices_by_steps_of_adams_size(tiny):
         rank = {
             n: float((m[key].norm() / torch.linalg.matrix_norm(m[key], 2)) ** 2) for n, m in moved.items()
         }
-        assert rank["muon"] > 2 * rank["adamw"]
+        assert rank["muon"] > 3 * rank["adamw"]
         rms = moved["muon"][key].square().mean().sqrt()
         assert 0.5 * 0.2e-3 < float(rms) < 1.5 * 0.2e-3
     for key in ("root_head.weight", "point_in.weight", "token_embedding"):
