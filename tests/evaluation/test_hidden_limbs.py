@@ -102,7 +102,7 @@ def test_thresholds_decide_how_much_is_drawn_anew(films, networks):
     tgt, everything, nothing = figures[0], figures[3], figures[5]
     assert everything.resampled == pytest.approx(34 / 35) and nothing.resampled == 0.0
     assert (nothing.hidden, nothing.other, nothing.accel_error) == (tgt.hidden, tgt.other, tgt.accel_error)
-    assert everything.hidden != tgt.hidden and everything.ms > 0
+    assert everything.hidden != tgt.hidden and np.isfinite(everything.ms)
     assert figures[1].accel_error < tgt.accel_error or figures[2].accel_error < tgt.accel_error
     half = {f.threshold: f for f in figures}[0.0]
     whole = hidden_limbs.compare(cases, replace(settings, correction=1.0), (0.0,), lifter=lifter)[3]
