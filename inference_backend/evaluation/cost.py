@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gentg_blender.core.skeleton import FEET, NUM_JOINTS
 from inference_backend.evaluation.candidates import Candidate
-from inference_backend.networks.tgt import FAMILIES
+from inference_backend.networks.tgt import BLAZEPOSE
 from inference_backend.training.generator import Batch
 
 WINDOW = 81  # frames
@@ -38,7 +38,7 @@ def any_window(frames: int = WINDOW) -> Batch:
     xyz = xyz + torch.tensor([0.0, 0.0, 4.0])
     times = torch.arange(frames)[None] / 30.0
     return Batch(xyz[..., :2] / xyz[..., 2:], torch.full((1, frames, NUM_JOINTS), 0.9), times,
-                 torch.tensor([FAMILIES.index("blazepose33")]), xyz, torch.zeros(1, frames, 3),
+                 torch.tensor([BLAZEPOSE]), xyz, torch.zeros(1, frames, 3),
                  torch.zeros(1, frames, len(FEET)), torch.zeros(1, NUM_JOINTS), torch.ones(1))  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from inference_backend.networks.normalise import CONDITIONS, TYPICAL_SPREAD, Nor
 
 # Detector families by the order of their embedding, which never changes.
 FAMILIES = ("coco17", "halpe26", "wholebody133", "blazepose33", "h36m17")
+BLAZEPOSE = FAMILIES.index("blazepose33")  # the default detector's
 POINT_FEATURES = 5  # x, y, velocity x, y, confidence
 LIMB_FEATURES = 6  # direction x, y, its velocity x, y, log length, confidence
 

@@ -96,9 +96,8 @@ def peak_memory() -> int:
         import psutil
 
         return int(psutil.Process().memory_info().peak_wset)
-    if (
-        sys.platform == "linux"
-    ):  # getrusage would tell the peak of the process that started this one, if larger
+    if sys.platform == "linux":
+        # Not from getrusage, which tells the peak of the process that started this one, if that is larger.
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return 1024 * int(status.split("VmHWM:")[1].split(maxsplit=1)[0])
     import resource

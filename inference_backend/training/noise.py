@@ -15,7 +15,7 @@ import torch
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINTS, NUM_JOINTS
 from inference_backend.keypoints.layouts import present
-from inference_backend.networks.tgt import FAMILIES
+from inference_backend.networks.tgt import BLAZEPOSE, FAMILIES
 from inference_backend.training.bodies import MIRROR, PARENTS
 
 
@@ -185,7 +185,7 @@ def _definition_bias(
 ) -> torch.Tensor:
     """(B, T, 35, 3) camera axes: where this clip's detector thinks the joints are; `axes` of the trunk."""
     b, device = len(xyz), xyz.device
-    blaze = (family == FAMILIES.index("blazepose33")).float()[:, None, None]
+    blaze = (family == BLAZEPOSE).float()[:, None, None]
     random = torch.randn(b, NUM_JOINTS, 3, generator=g, device=device)
     random = (random + random[:, MIRROR.to(device)]) / 2**0.5  # a definition is the same on both sides
     strength = 0.4 + 1.0 * torch.rand(b, 1, 1, generator=g, device=device)
@@ -215,7 +215,7 @@ def detect(
     if family is None:
         # Half the clips wear the default detector's layout, the rest the others.
         other = torch.randint(len(FAMILIES), (b,), generator=g, device=device)
-        family = torch.where(rand(b) < 0.5, FAMILIES.index("blazepose33"), other)
+        family = torch.where(rand(b) < 0.5, BLAZEPOSE, other)
     clean = (rand(b) < config.fault_free).float() if config.noise > 0 else torch.ones(b, device=device)
     level = config.noise * (1 - clean) * torch.exp(0.35 * torch.randn(b, generator=g, device=device))
     level = level[:, None, None, None]

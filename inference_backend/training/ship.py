@@ -17,13 +17,12 @@ from inference_backend.lifting.lifter import WINDOW, mean_with_mirror
 from inference_backend.lifting.weights import save_weights
 from inference_backend.networks.gpc import GPC, GPCConfig
 from inference_backend.networks.normalise import normalise
-from inference_backend.networks.tgt import FAMILIES, TGT, TGTConfig
+from inference_backend.networks.tgt import BLAZEPOSE, TGT, TGTConfig
 from inference_backend.training.config import DataConfig, GeneratorConfig, as_recorded
 from inference_backend.training.generator import Batch, Generator
 from inference_backend.training.setup import motion_of, split
 
 HALF = WINDOW // 2  # frames that half overlapped windows share
-DETECTOR = FAMILIES.index("blazepose33")  # the default one
 
 
 def load_run(run: Path) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 24) -> 
     generator = Generator(test[::2], films, torch.device("cpu"), seed=99)
     errors, scales = [], []
     for _ in range(batches):
-        batch = generator.batch(16, torch.full((16,), DETECTOR))
+        batch = generator.batch(16, torch.full((16,), BLAZEPOSE))
         error, scale = _blended(model, batch)
         errors.append(error[:, :, 1:].flatten(0, 2))
         scales.append(scale[:, :, 1:].flatten(0, 2))

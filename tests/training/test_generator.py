@@ -7,7 +7,7 @@ import torch
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINT_MIRROR, JOINT_PARENTS, JOINTS
 from inference_backend.networks.blocks import joints_from_edges
-from inference_backend.networks.tgt import FAMILIES
+from inference_backend.networks.tgt import BLAZEPOSE, FAMILIES
 from inference_backend.training import bodies, noise
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.generator import Batch, Generator, _mix_limbs
@@ -15,7 +15,6 @@ from inference_backend.training.motion import BODY_HEIGHT
 
 CPU = torch.device("cpu")
 CLEAN = dict(noise=0.0, focal_error=0.0)
-BLAZEPOSE = FAMILIES.index("blazepose33")
 
 
 def draw(clips, size: int = 32, seed: int = 0, family: str | None = None, **settings) -> Batch:
