@@ -45,6 +45,7 @@ class GeneratorConfig:
     bent: float = 0.25  # share of clips in which half of the ball joints (poses.py) are turned
     bent_spread: float = 0.3  # radians
     stances: float = 0.0  # share of clips in which a standing person crouches or raises a leg instead
+    leans: float = 0.0  # share of clips in which a standing person leans far over one leg
     body_spread: float = 0.06  # log-normal spread of every limb length
     pitch_mean: float = 0.10  # radians, camera looking down
     pitch_spread: float = 0.15
@@ -66,7 +67,7 @@ class GeneratorConfig:
 
 def as_recorded(config: GeneratorConfig) -> GeneratorConfig:
     """The same filming of motion that is not changed: to test on."""
-    return dataclasses.replace(config, limb_mixing=0.0, bent=0.0, stances=0.0)
+    return dataclasses.replace(config, limb_mixing=0.0, bent=0.0, stances=0.0, leans=0.0)
 
 
 @dataclass

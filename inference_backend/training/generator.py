@@ -91,8 +91,9 @@ class Generator:
         direction = poses.bend(torch.nn.functional.normalize(bodies.edges_of(x), dim=-1), times, c, g)
         leg = J["l_knee"], J["l_ankle"]
         stride = (lengths[:, leg].sum(-1) / own[:, leg].sum(-1))[:, None, None]
+        direction, leant = poses.lean(direction, lengths, times, c, g)
         direction, shift = poses.change_stance(direction, lengths, times, c, g)
-        root = x[:, :, 0] * stride + shift
+        root = x[:, :, 0] * stride + leant + shift
         x = joints_from_edges(direction * lengths[:, None, :, None]) + root[:, :, None]
 
         contacts = _contacts(x, times)

@@ -21,6 +21,8 @@ _ARMS = [J[n] for n in JOINTS if any(part in n for part in ("elbow", "wrist", "i
          and "foot" not in n]  # fmt: skip
 _HEAD = [J[n] for n in JOINTS if any(part in n for part in ("head", "nose", "eye", "ear"))]
 _TRUNK = [J[n] for n in ("spine", "chest", "neck", "l_shoulder", "r_shoulder")]
+_HIPS = [J["l_hip"], J["r_hip"]]
+_FREE_LEG = {s: [J[f"{s}_{n}"] for n in ("knee", "ankle", "heel", "foot_index", "small_toe")] for s in "lr"}
 _FOOT = {s: [J[f"{s}_{n}"] for n in ("heel", "foot_index", "small_toe")] for s in "lr"}
 _normal = torch.nn.functional.normalize
 
@@ -84,14 +86,10 @@ def change_stance(
 
     chosen = (rand() < c.stances).float()
     crouch = (rand() < 0.5).float()
-    up = torch.zeros_like(direction[:, :, 0])
-    up[..., 2] = 1.0
-    level = direction[:, :, J["l_hip"]] - direction[:, :, J["r_hip"]]
-    left = _normal(level * torch.tensor([1.0, 1.0, 0.0], device=device), dim=-1)
+    left, up = _heading(direction)
     forward = torch.cross(left, up, dim=-1)
     slow = slow_noise((1,), times, torch.full_like(times[:, 0], 0.8), g)
-    upright = ((direction[:, :, J["spine"], 2:] - 0.5) / 0.3).clamp(0.0, 1.0)
-    much = chosen * upright * torch.sigmoid(2.0 * (slow + normal(0.3, 1.0)))  # (B, T, 1)
+    much = chosen * _upright(direction) * torch.sigmoid(2.0 * (slow + normal(0.3, 1.0)))  # (B, T, 1)
 
     leg = (lengths[:, J["l_knee"]] + lengths[:, J["l_ankle"]])[:, None, None]
     down = crouch * much * rand(0.0, DEEPEST)
@@ -112,6 +110,73 @@ def change_stance(
         leant = turned(changed[:, :, part], left[:, :, None], (share * pitch)[:, :, None])
         changed[:, :, part] = turned(leant, forward[:, :, None], (share * roll)[:, :, None])
     return changed, shift
+
+
+def lean(
+    direction: torch.Tensor,
+    lengths: torch.Tensor,
+    times: torch.Tensor,
+    c: GeneratorConfig,
+    g: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standing people of `c.leans` of the clips lean far over one leg: the hips tilt over its hip joint, mostly to its
+    side, the trunk tilts further, the free leg goes out with the hips, and the knee that carries may bend.
+
+    Arguments and results as of `change_stance`. Weight on one leg with the hips level and the trunk upright is what
+    recordings of walking hold; with hips that tilt, the same picture has other depths.
+    """
+    size, device = len(direction), direction.device
+    if c.leans == 0:
+        return direction, torch.zeros_like(direction[:, :, 0])
+
+    def rand(low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        return low + (high - low) * torch.rand(size, 1, 1, generator=g, device=device)
+
+    def normal(mean: float, spread: float) -> torch.Tensor:
+        return mean + spread * torch.randn(size, 1, 1, generator=g, device=device)
+
+    chosen = (rand() < c.leans).float()
+    left, up = _heading(direction)
+    slow = slow_noise((1,), times, torch.full_like(times[:, 0], 0.8), g)
+    much = chosen * _upright(direction) * torch.sigmoid(2.0 * (slow + normal(0.7, 1.0)))  # (B, T, 1)
+    carries = (rand() < 0.5).float()  # 1: the left leg carries
+    aside = normal(0.0, 0.5) + normal(0.0, 0.2) * slow
+    towards = turned((2 * carries - 1) * left, up, aside)
+    axis = torch.cross(up, towards, dim=-1)  # turning about it takes up to `towards`
+    tilt = much * rand(0.0, 0.8)  # radians
+
+    changed = direction.clone()
+    for part, angle in ((_HIPS, tilt), (_TRUNK, tilt * normal(1.35, 0.45)), (_ARMS, tilt * rand(0.0, 1.5)),
+                        (_HEAD, tilt * rand(0.0, 1.5))):  # fmt: skip
+        changed[:, :, part] = turned(direction[:, :, part], axis[:, :, None], angle[:, :, None])
+    leg = (lengths[:, J["l_knee"]] + lengths[:, J["l_ankle"]])[:, None, None]
+    out = tilt * normal(1.2, 0.6)
+    # Of the carrying ankle against its hip; the free one goes up with it, and further.
+    move = leg * tilt * (up * rand(0.0, 0.4) + left * normal(0.0, 0.1))
+    lift = leg * tilt * up * rand(0.0, 0.3)
+    shift = torch.zeros_like(move)
+    for side, carrying in (("l", carries), ("r", 1 - carries)):
+        part = _FREE_LEG[side]
+        free = turned(direction[:, :, part], axis[:, :, None], out[:, :, None])
+        changed[:, :, part] = torch.where(carrying[:, :, None] > 0, direction[:, :, part], free)
+        _move_ankle(changed, lengths, side, move + (1 - carrying) * lift, 1 - carrying)
+        chain = [J[f"{side}_{n}"] for n in ("hip", "knee", "ankle")]
+        step = ((direction - changed)[:, :, chain] * lengths[:, None, chain, None]).sum(2)
+        shift = shift + carrying * step  # the foot that carries stays
+    return changed, shift
+
+
+def _heading(direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Unit vectors (B, T, 3), world: the pelvis's left, made level, and up."""
+    up = torch.zeros_like(direction[:, :, 0])
+    up[..., 2] = 1.0
+    across = direction[:, :, J["l_hip"]] - direction[:, :, J["r_hip"]]
+    return _normal(across * (1 - up), dim=-1), up
+
+
+def _upright(direction: torch.Tensor) -> torch.Tensor:
+    """1 for standing people, 0 for lying ones, between them what lies between. (B, T, 1)"""
+    return ((direction[:, :, J["spine"], 2:] - 0.5) / 0.3).clamp(0.0, 1.0)
 
 
 def _move_ankle(

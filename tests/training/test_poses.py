@@ -37,7 +37,7 @@ def standing() -> np.ndarray:
     return x
 
 
-def changed(seed: int = 0, pose: np.ndarray | None = None, stances: float = 1.0):
+def changed(seed: int = 0, pose: np.ndarray | None = None, change=poses.change_stance, **shares):
     """PEOPLE who stand in `pose` -> joints before and after (PEOPLE, FRAMES, 35, 3)."""
     x = torch.as_tensor(standing() if pose is None else pose, dtype=torch.float32)
     edges = x - x[torch.as_tensor(JOINT_PARENTS).clamp(min=0)]
@@ -45,7 +45,8 @@ def changed(seed: int = 0, pose: np.ndarray | None = None, stances: float = 1.0)
     direction = torch.nn.functional.normalize(edges, dim=-1).expand(PEOPLE, FRAMES, -1, -1)
     times = torch.arange(FRAMES).expand(PEOPLE, -1) / 30
     g = torch.Generator().manual_seed(seed)
-    new, shift = poses.change_stance(direction, lengths, times, GeneratorConfig(stances=stances), g)
+    config = GeneratorConfig(**(shares or {"stances": 1.0, "leans": 1.0}))
+    new, shift = change(direction, lengths, times, config, g)
     after = joints_from_edges(new * lengths[:, None, :, None]) + x[0] + shift[:, :, None]
     return x.expand_as(after), after
 
@@ -102,20 +103,45 @@ def test_a_leg_in_front_is_balanced_by_leaning_back():
     assert float(np.corrcoef(forward, back)[0, 1]) > 0.5
 
 
-def test_lying_people_stay_as_they_are():
+def test_who_leans_stands_on_one_foot_with_the_hips_higher_on_the_other_side():
+    before, after = changed(change=poses.lean)
+    parent = torch.as_tensor(JOINT_PARENTS).clamp(min=0)
+    old, new = ((x - x[:, :, parent]).norm(dim=-1) for x in (before, after))
+    torch.testing.assert_close(new, old, atol=1e-5, rtol=1e-5)
+    feet = [torch.stack([movement(before, after, f"{s}_{p}") for p in ("ankle", "heel", "foot_index")]).amax(0)
+            for s in "lr"]  # fmt: skip
+    left = feet[0] < 1e-3
+    assert bool((left | (feet[1] < 1e-3)).all()) and 0.25 < float(left.float().mean()) < 0.75
+    across = after[:, :, J["l_hip"]] - after[:, :, J["r_hip"]]
+    side = torch.where(left, -1.0, 1.0)[
+        :, None
+    ]  # the free leg is on the left of those who stand on the right
+    higher = torch.rad2deg(torch.asin(side * across[..., 2] / across.norm(dim=-1)))  # (PEOPLE, FRAMES)
+    bent_over = torch.rad2deg(torch.acos((after[:, :, J["neck"]] - after[:, :, J["pelvis"]])[..., 2] / 0.48))
+    # cam01 of pose2sim_single has 30 degrees of the hips and 42 of the trunk.
+    assert float((higher > 5).float().mean()) > 0.5 and float(higher.max()) > 25
+    assert float(bent_over.median()) > 10 and float(bent_over.amax(1).quantile(0.9)) > 40
+    free = torch.where(left[:, None], after[:, :, J["r_ankle"], 2], after[:, :, J["l_ankle"], 2])
+    assert float((free.amax(1) - 0.08).median()) > 0.05 and float(free.min()) > 0.0
+
+
+@pytest.mark.parametrize("change", [poses.change_stance, poses.lean])
+def test_lying_people_stay_as_they_are(change):
     lying = standing() @ Rotation.from_euler("x", 90, degrees=True).as_matrix().T
-    before, after = changed(pose=lying)
+    before, after = changed(pose=lying, change=change)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_the_share_of_changed_clips(share):
-    moved = torch.stack([movement(*changed(seed, stances=share), "neck") > 1e-4 for seed in range(4)])
+@pytest.mark.parametrize(("change", "name"), [(poses.change_stance, "stances"), (poses.lean, "leans")])
+def test_the_share_of_changed_clips(share, change, name):
+    clips = [changed(seed, change=change, **{name: share}) for seed in range(4)]
+    moved = torch.stack([movement(*clip, "neck") > 1e-4 for clip in clips])
     assert abs(float(moved.float().mean()) - share) < 0.1
 
 
 def test_contacts_are_read_from_the_new_stance_and_tests_are_on_recorded_motion(clips):
-    config = GeneratorConfig(frames=24, stances=1.0, tilted=0.0, panning=0.0)
+    config = GeneratorConfig(frames=24, stances=1.0, leans=0.5, tilted=0.0, panning=0.0)
     raised = Generator(clips, config, torch.device("cpu"), 3).batch(32)
     plain = Generator(clips, as_recorded(config), torch.device("cpu"), 3).batch(32)
     assert as_recorded(config).stances == 0.0
