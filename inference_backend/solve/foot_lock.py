@@ -24,7 +24,6 @@ from .rest_pose import RestPose
 from .smoothing import runs
 
 BLEND = 0.12  # seconds over which a correction comes and goes
-LIFT_BLEND = 0.3  # seconds over which a body in the air is lifted out of the floor
 PITCH_BLEND = 0.08  # seconds over which a flat foot begins to roll
 # A "planted" foot that wanders or turns further starts a new stance. A single view shows motion across
 # it (world x) well and motion along it (y) badly.
@@ -36,8 +35,9 @@ LARGEST_TOE_LIFT = np.radians(50.0)
 LEAST_SOLE_DOWN = 0.3  # cosine: a sole turned further from the floor does not stand on it
 FULL_REACH = 0.995  # of the leg's length that a planted foot may need if the pose itself is not straighter
 LARGEST_FOLLOW = 0.05  # metres a held leg may carry the pelvis up or down
-LOOSE_LEG = 3.0  # legs less stiff than this carry little; a straight one has 100, a right angle 2
+LOOSE_LEG = 5.0  # legs less stiff than this carry little; a straight one has 100, a right angle 2
 SINK = 0.01  # metres a foot in the air may dip into the floor before it is lifted
+LIFTED = 0.08  # metres of sinking that are the legs' to mend, not the body's: its height is seen better than theirs
 
 
 @dataclass
@@ -79,7 +79,6 @@ def lock_feet(
     floor = min(plan.lowest for _, _, plan in plans)
     moved = root.copy()
     moved[:, 2] += _follow(rest, heads, plans, times, seen)
-    moved = moved + _spread(_sunk(plans, moved - root, floor), times, seen, LIFT_BLEND)
     heads = _heads(rest, rotation, moved)
     lowered = np.zeros_like(root)
     for _, S, plan in plans:
@@ -308,23 +307,15 @@ def _follow(
     return out
 
 
-def _sunk(plans: list, shift: np.ndarray, floor: float) -> np.ndarray:
-    """Shift (T, 3) that lifts a body without any held foot out of the floor: its height is then unsure,
-    not its pose."""
-    out = np.zeros_like(shift)
-    out[:, 2] = np.max([plan.sunk(shift, floor) for _, _, plan in plans], axis=0)
-    return np.where(np.any([plan.held for _, _, plan in plans], axis=0)[:, None], 0.0, out)
-
-
 def _leg_length(rest: RestPose, thigh: int, shin: int, foot: int) -> float:
     knee = rest.head[shin]
     return float(np.linalg.norm(knee - rest.head[thigh]) + np.linalg.norm(rest.head[foot] - knee))
 
 
-def _kernel(times: np.ndarray, seconds: float = BLEND) -> np.ndarray:
-    """A smooth window of about `seconds` to either side, of unit sum."""
-    spacing = (times[-1] - times[0]) / max(len(times) - 1, 1) or seconds
-    half = max(1, int(round(seconds / spacing)))
+def _kernel(times: np.ndarray) -> np.ndarray:
+    """A smooth window of about BLEND to either side, of unit sum."""
+    spacing = (times[-1] - times[0]) / max(len(times) - 1, 1) or BLEND
+    half = max(1, int(round(BLEND / spacing)))
     kernel = np.hanning(2 * half + 3)[1:-1]
     return kernel / kernel.sum()
 
@@ -352,14 +343,14 @@ def _shift(rest: RestPose, heads: np.ndarray, S: str, plan: _Plan) -> np.ndarray
     return np.where(plan.held[:, None], shift, 0.0)
 
 
-def _spread(shift: np.ndarray, times: np.ndarray, seen: np.ndarray, seconds: float = BLEND) -> np.ndarray:
-    """Smooth a shift (T, 3) over `seconds` without making it smaller anywhere."""
+def _spread(shift: np.ndarray, times: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Smooth a shift (T, 3) over BLEND without making it smaller anywhere."""
     out = np.zeros_like(shift)
     for start, stop in runs(seen):
         part = shift[start:stop]
         if not part.any():
             continue
-        kernel = _kernel(times[start:stop], seconds)
+        kernel = _kernel(times[start:stop])
         for sign in (1.0, -1.0):
             wide = maximum_filter1d(np.maximum(sign * part, 0.0), len(kernel), axis=0, mode="nearest")
             out[start:stop] += sign * convolve1d(wide, kernel, axis=0, mode="nearest")

@@ -18,9 +18,12 @@ PRIOR_ALONG = 0.06  # of the distance: its error along the ray
 CORRELATED_JOINTS = 3.0  # 2D errors come in groups of about this many joints
 CORRELATION_TIME = 0.3  # seconds over which 2D errors stay the same
 ACCELERATION_DENSITY = 3.0  # (m/s^2)^2 s: power of a pelvis's acceleration
-CONTACT_SPEED = 0.10  # m/s: what a planted foot seems to move by
+CONTACT_SPEED = 0.20  # m/s: what a planted foot of a pose seems to move by
 CONTACT_TIME = 0.1  # seconds over which that error stays the same
-FLOOR_SIGMA = 0.03  # metres: height of a planted foot
+FLOOR_SIGMA = (
+    0.10  # metres: height of a planted foot of a pose: legs bent towards the camera are drawn too straight
+)
+SINKING_SIGMA = 0.03  # metres: height of a body that would lie deeper than the floor
 _SINKING = 0.02  # metres below the floor that are let be
 _SINKING_ROUNDS = 5
 
@@ -120,7 +123,7 @@ def _least_cost(
         block[:, 2, 2] += weight.sum(1)
         right[:, 2] += np.sum(weight * (foot_height - feet[..., 2]), axis=1)
     if height is not None:
-        weight = np.where(np.isnan(height), 0.0, FLOOR_SIGMA**-2 * min(1.0, spacing / CORRELATION_TIME))
+        weight = np.where(np.isnan(height), 0.0, SINKING_SIGMA**-2 * min(1.0, spacing / CORRELATION_TIME))
         block = block.copy()
         block[:, 2, 2] += weight
         right[:, 2] += weight * np.nan_to_num(height)

@@ -15,7 +15,7 @@ from gentg_blender.core.skeleton import BONE_PARENTS, FEET, JOINT_INDEX, JOINT_P
 from inference_backend.lifting.lifted import Lifted
 
 from .contacts import likely_planted, planted_feet
-from .foot_lock import lock_feet
+from .foot_lock import LIFTED, lock_feet
 from .limb_lengths import clip_lengths
 from .orientation import bone_rotations, hips_rotation, rotation_sureness, settle_spine
 from .rest_pose import RestPose, build_rest_pose
@@ -32,6 +32,7 @@ _CHUNK = 1024  # frames worked on at once: bounds memory on long clips
 _BODY_SAMPLE = 3000  # frames that the body's shape is measured on
 _SIGMA_FLOOR = 0.01  # metres: no joint counts as more certain
 _FEET_AT = np.array([JOINT_INDEX[n] for n in FEET])
+_BELOW_KNEE = np.array([any(p in n for p in ("ankle", "heel", "foot_index", "small_toe")) for n in JOINTS])
 _TRUNK = np.isin(JOINTS, ("pelvis", "spine", "l_hip", "r_hip"))
 
 # Limbs whose length is the same in every frame: all but ankle to toe tip, which bends at the ball.
@@ -120,8 +121,8 @@ def solve(
     del x, lifted  # as large as all that follows, on a long clip
     rotation = smooth_rotations(rotation, times, settings.smoothing, seen, sure)
 
-    def walk(origin: np.ndarray | None = None) -> np.ndarray:
-        path = _path(rest, rotation, root, information, R, trusted, times, seen, origin)
+    def walk(origin: np.ndarray | None = None, give: float = 0.0) -> np.ndarray:
+        path = _path(rest, rotation, root, information, R, trusted, times, seen, origin, give)
         return local_fit(path, times, settings.smoothing, seen)[0]
 
     trusted = np.zeros_like(contact_odds)
@@ -156,7 +157,7 @@ def solve(
     if settings.foot_lock:
         free = tuple(a.astype(np.float32) for a in finished(rotation, path))
         trusted = contacts.astype(np.float64)
-        path = walk(origin)  # the pelvis, not the legs, takes up what held feet would drift
+        path = walk(origin, LIFTED)  # the pelvis, not the legs, takes up what held feet would drift
         rotation, path, contacts = lock_feet(rest, rotation, path, contacts, times, seen)
 
     local, path = finished(rotation, path)
@@ -282,14 +283,16 @@ def _fit(
     return x, root, information
 
 
-def _path(rest, rotation, root, information, R, planted, times, seen, origin=None) -> np.ndarray:
+def _path(rest, rotation, root, information, R, planted, times, seen, origin=None, give=0.0) -> np.ndarray:
     """The smooth path in the world of R; with `origin` (3,) that point becomes zero, planted feet
-    are drawn to the floor and nothing sinks below it."""
+    are drawn to the floor and nothing sinks below it, feet by no more than `give` metres."""
     feet = _feet(rest, rotation, np.zeros_like(root))
     if origin is None:
         return smooth_path(root @ R, R.T @ information @ R, feet, planted, times, seen)
     level = rest.joints[_FEET_AT, 2]
-    lowest = _standing_heights(rest, rotation, np.zeros_like(root)).min(1)
+    heights = _standing_heights(rest, rotation, np.zeros_like(root))
+    heights[:, _BELOW_KNEE] += give
+    lowest = heights.min(1)
     return smooth_path(root @ R - origin, R.T @ information @ R, feet, planted, times, seen, level, lowest)
 
 
