@@ -88,12 +88,13 @@ class Generator:
 
         x = self._turn_hands(x, times)
         lengths = bodies.random_lengths(own, c.body_spread, g)
-        direction = poses.bend(torch.nn.functional.normalize(bodies.edges_of(x), dim=-1), times, c, g)
+        recorded = torch.nn.functional.normalize(bodies.edges_of(x), dim=-1)
         leg = J["l_knee"], J["l_ankle"]
         stride = (lengths[:, leg].sum(-1) / own[:, leg].sum(-1))[:, None, None]
-        direction, leant = poses.lean(direction, lengths, times, c, g)
-        direction, shift = poses.change_stance(direction, lengths, times, c, g)
-        root = x[:, :, 0] * stride + leant + shift
+        direction, root = recorded, x[:, :, 0] * stride
+        for change in (poses.bend, poses.lean, poses.change_stance):
+            direction, shift = change(direction, lengths, times, c, g)
+            root = root + shift
         x = joints_from_edges(direction * lengths[:, None, :, None]) + root[:, :, None]
 
         contacts = _contacts(x, times)

@@ -9,7 +9,7 @@ import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINTS, NUM_JOINTS
-from inference_backend.networks.blocks import ANCESTORS
+from inference_backend.networks.blocks import ANCESTORS, joints_from_edges
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.noise import slow_noise
 
@@ -21,6 +21,21 @@ _ARMS = [J[n] for n in JOINTS if any(part in n for part in ("elbow", "wrist", "i
          and "foot" not in n]  # fmt: skip
 _HEAD = [J[n] for n in JOINTS if any(part in n for part in ("head", "nose", "eye", "ear"))]
 _TRUNK = [J[n] for n in ("spine", "chest", "neck", "l_shoulder", "r_shoulder")]
+# Shares of the body's weight and where between two joints each lies: Winter, "Biomechanics and Motor Control of Human
+# Movement", table 4.1 (after Dempster 1955); hands with the forearms, the trunk from the hips to the neck.
+_SEGMENTS = (
+    ("pelvis", "neck", 0.497, 0.5), ("neck", "head", 0.081, 1.0),
+    *((f"{s}_{a}", f"{s}_{b}", share, at) for s in "lr" for a, b, share, at in (
+        ("shoulder", "elbow", 0.028, 0.436), ("elbow", "wrist", 0.022, 0.682), ("hip", "knee", 0.100, 0.433),
+        ("knee", "ankle", 0.0465, 0.433), ("ankle", "foot_index", 0.0145, 0.5))),
+)  # fmt: skip
+WEIGHT = torch.zeros(NUM_JOINTS)  # of each joint in the centre of mass
+for _a, _b, _share, _at in _SEGMENTS:
+    WEIGHT[J[_a]] += _share * (1.0 - _at)
+    WEIGHT[J[_b]] += _share * _at
+_ANKLES = [J["l_ankle"], J["r_ankle"]]
+STEADY = 0.3  # seconds within which a body comes back over its feet
+LARGEST_SWAY = 0.5  # radians by which it is brought back
 _HIPS = [J["l_hip"], J["r_hip"]]
 _FREE_LEG = {s: [J[f"{s}_{n}"] for n in ("knee", "ankle", "heel", "foot_index", "small_toe")] for s in "lr"}
 _FOOT = {s: [J[f"{s}_{n}"] for n in ("heel", "foot_index", "small_toe")] for s in "lr"}
@@ -35,15 +50,21 @@ def turned(v: torch.Tensor, axis: torch.Tensor, angle: torch.Tensor) -> torch.Te
 
 
 def bend(
-    direction: torch.Tensor, times: torch.Tensor, c: GeneratorConfig, g: torch.Generator
-) -> torch.Tensor:
-    """Limbs, head and trunk turned slowly from where they were recorded. (B, T, 35, 3)
+    direction: torch.Tensor,
+    lengths: torch.Tensor,
+    times: torch.Tensor,
+    c: GeneratorConfig,
+    g: torch.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Limbs, head and trunk turned slowly from where they were recorded, the weight as over the feet as it was.
 
     After Gong et al. 2021, "PoseAug", which learns such changes; here they are drawn at random.
+    Arguments and results as of `change_stance`.
     """
     size, device = len(direction), direction.device
     if c.bent == 0:
-        return direction
+        return direction, torch.zeros_like(direction[:, :, 0])
+    recorded = direction
     shape = (size, len(_BALLS), 3)
     bent = torch.rand(size, 1, 1, generator=g, device=device) < c.bent
     bent = bent & (torch.rand(size, len(_BALLS), 1, generator=g, device=device) < 0.5)
@@ -57,7 +78,48 @@ def bend(
         angle = vector.norm(dim=-1, keepdim=True)
         moved = turned(direction[:, :, below], vector / angle.clamp(min=1e-9), angle)
         direction = direction.index_copy(2, below.to(device), moved)
-    return direction
+    carries = _carrying(recorded, lengths)
+    return rebalance(recorded, direction, lengths, times, carries, carries)
+
+
+def rebalance(
+    before: torch.Tensor,
+    after: torch.Tensor,
+    lengths: torch.Tensor,
+    times: torch.Tensor,
+    carried: torch.Tensor,
+    carries: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standing bodies turned about their ankles, until the weight lies over the feet as it did `before`.
+
+    A picture's depth is told by balance as well: poses that would fall over teach that it is not.
+    before, after (B, T, 35, 3) directions; lengths (B, 35); carried, carries (B, T, 2) how much of the weight each
+    ankle bore and bears. -> `after` turned, feet as they are; by how much the pelvis moves (B, T, 3), metres.
+    """
+    old, new = (joints_from_edges(d * lengths[:, None, :, None]) for d in (before, after))
+    apart = []
+    for x, share in ((old, carried), (new, carries)):
+        ankle = (share[..., None] * x[:, :, _ANKLES]).sum(2)
+        apart.append(torch.einsum("btjc,j->btc", x, WEIGHT.to(x.device)) - ankle)
+    kernel = torch.exp(-(((times[:, :, None] - times[:, None]) / STEADY) ** 2))
+    kernel = kernel / kernel.sum(-1, keepdim=True)
+    aside = kernel @ ((apart[0] - apart[1]) * _upright(before))
+    up = torch.zeros_like(aside)
+    up[..., 2] = 1.0
+    vector = torch.cross(up, aside, dim=-1) / apart[1][..., 2:].clamp(min=0.4)
+    angle = vector.norm(dim=-1, keepdim=True)
+    axis = vector / angle.clamp(min=1e-9)
+    swayed = turned(after, axis[:, :, None], angle.clamp(max=LARGEST_SWAY)[:, :, None])
+    for side in "lr":
+        swayed[:, :, _FOOT[side]] = after[:, :, _FOOT[side]]
+    ankle = new[:, :, _ANKLES] - joints_from_edges(swayed * lengths[:, None, :, None])[:, :, _ANKLES]
+    return swayed, (carries[..., None] * ankle).sum(2)
+
+
+def _carrying(direction: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Shares (B, T, 2) of the weight on the two ankles: the lower one has it, both where they are level."""
+    height = joints_from_edges(direction * lengths[:, None, :, None])[:, :, _ANKLES, 2]
+    return torch.softmax(-height / 0.03, dim=-1)
 
 
 def change_stance(
@@ -163,7 +225,13 @@ def lean(
         chain = [J[f"{side}_{n}"] for n in ("hip", "knee", "ankle")]
         step = ((direction - changed)[:, :, chain] * lengths[:, None, chain, None]).sum(2)
         shift = shift + carrying * step  # the foot that carries stays
-    return changed, shift
+    carried = _carrying(direction, lengths)
+    stands = torch.cat([carries, 1 - carries], dim=-1).expand_as(carried)
+    # Who does not lean keeps the legs that carried.
+    swayed, back = rebalance(
+        direction, changed, lengths, times, carried, carried + chosen * (stands - carried)
+    )
+    return torch.where(chosen[..., None] > 0, swayed, changed), shift + chosen * back
 
 
 def _heading(direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

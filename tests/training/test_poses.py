@@ -125,6 +125,31 @@ def test_who_leans_stands_on_one_foot_with_the_hips_higher_on_the_other_side():
     assert float((free.amax(1) - 0.08).median()) > 0.05 and float(free.min()) > 0.0
 
 
+def weight_aside(x: torch.Tensor, ankle: torch.Tensor) -> torch.Tensor:
+    """How far (PEOPLE, FRAMES) the centre of mass lies beside a point, level, metres."""
+    return (torch.einsum("btjc,j->btc", x, poses.WEIGHT) - ankle)[..., :2].norm(dim=-1)
+
+
+def test_the_weight_is_that_of_a_whole_body_and_lies_where_anatomy_says():
+    assert float(poses.WEIGHT.sum()) == pytest.approx(1.0, abs=0.01)
+    x = torch.as_tensor(standing(), dtype=torch.float32)
+    height = float(torch.einsum("jc,j->c", x, poses.WEIGHT)[2]) / 1.72
+    assert 0.54 < height < 0.58  # measured on people: 0.55 to 0.57 of the height
+
+
+def test_who_leans_or_bends_has_the_weight_over_the_foot_that_carries():
+    before, after = changed(change=poses.lean)
+    left = movement(before, after, "l_ankle") < 1e-3
+    foot = torch.where(left[:, None, None], after[:, :, J["l_ankle"]], after[:, :, J["r_ankle"]])
+    middle = (before[:, :, J["l_ankle"]] + before[:, :, J["r_ankle"]]) / 2
+    assert float(weight_aside(before, middle).max()) < 0.02
+    # Not to the millimetre: bodies come back slowly, and after turning by an angle, not by a distance.
+    assert float(weight_aside(after, foot).quantile(0.9)) < 0.06
+    before, after = changed(change=poses.bend, bent=1.0, bent_spread=0.3)
+    feet = (after[:, :, J["l_ankle"]] + after[:, :, J["r_ankle"]]) / 2
+    assert float(weight_aside(after, feet).quantile(0.9)) < 0.06
+
+
 @pytest.mark.parametrize("change", [poses.change_stance, poses.lean])
 def test_lying_people_stay_as_they_are(change):
     lying = standing() @ Rotation.from_euler("x", 90, degrees=True).as_matrix().T
