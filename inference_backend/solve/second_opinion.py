@@ -17,7 +17,7 @@ from inference_backend.lifting.lifted import Lifted
 
 from .smoothing import local_mean
 
-DETECTOR_SIGMA = 0.3  # metres: error of a detector's depth, against which TGT's sigma is weighed
+DETECTOR_SIGMA = 0.4  # metres: error of a detector's depth, against which TGT's sigma is weighed
 AGREEMENT = 0.2  # metres: a joint that the two see further apart across the view is not the same joint
 SMOOTHING = 0.19  # seconds, full width at half maximum: detectors that look at single frames flicker
 # Limbs that both describe, for the scale between the two bodies.
