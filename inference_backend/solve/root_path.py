@@ -18,7 +18,7 @@ PRIOR_ALONG = 0.06  # of the distance: its error along the ray
 CORRELATED_JOINTS = 3.0  # 2D errors come in groups of about this many joints
 CORRELATION_TIME = 0.3  # seconds over which 2D errors stay the same
 ACCELERATION_DENSITY = 3.0  # (m/s^2)^2 s: power of a pelvis's acceleration
-CONTACT_SPEED = 0.20  # m/s: what a planted foot of a pose seems to move by
+CONTACT_SPEED = 0.40  # m/s: what a planted foot of a pose seems to move by
 CONTACT_TIME = 0.1  # seconds over which that error stays the same
 FLOOR_SIGMA = (
     0.10  # metres: height of a planted foot of a pose: legs bent towards the camera are drawn too straight
