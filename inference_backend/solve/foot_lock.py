@@ -37,7 +37,7 @@ FULL_REACH = 0.995  # of the leg's length that a planted foot may need if the po
 LARGEST_FOLLOW = 0.05  # metres a held leg may carry the pelvis up or down
 LOOSE_LEG = 5.0  # legs less stiff than this carry little; a straight one has 100, a right angle 2
 SINK = 0.01  # metres a foot in the air may dip into the floor before it is lifted
-LIFTED = 0.08  # metres of sinking that are the legs' to mend, not the body's: its height is seen better than theirs
+LEGS_LIFT = 0.08  # metres of sinking that are the legs' to mend, not the body's: its height is seen better than theirs
 
 
 @dataclass

@@ -20,9 +20,8 @@ CORRELATION_TIME = 0.3  # seconds over which 2D errors stay the same
 ACCELERATION_DENSITY = 3.0  # (m/s^2)^2 s: power of a pelvis's acceleration
 CONTACT_SPEED = 0.40  # m/s: what a planted foot of a pose seems to move by
 CONTACT_TIME = 0.1  # seconds over which that error stays the same
-FLOOR_SIGMA = (
-    0.10  # metres: height of a planted foot of a pose: legs bent towards the camera are drawn too straight
-)
+# Metres: height of a planted foot of a pose. Legs that are bent towards the camera are drawn too straight.
+FLOOR_SIGMA = 0.10
 SINKING_SIGMA = 0.03  # metres: height of a body that would lie deeper than the floor
 _SINKING = 0.02  # metres below the floor that are let be
 _SINKING_ROUNDS = 5

@@ -15,7 +15,7 @@ from gentg_blender.core.skeleton import BONE_PARENTS, FEET, JOINT_INDEX, JOINT_P
 from inference_backend.lifting.lifted import Lifted
 
 from .contacts import likely_planted, planted_feet
-from .foot_lock import LIFTED, lock_feet
+from .foot_lock import LEGS_LIFT, lock_feet
 from .limb_lengths import clip_lengths
 from .orientation import bone_rotations, hips_rotation, rotation_sureness, settle_spine
 from .rest_pose import RestPose, build_rest_pose
@@ -157,7 +157,7 @@ def solve(
     if settings.foot_lock:
         free = tuple(a.astype(np.float32) for a in finished(rotation, path))
         trusted = contacts.astype(np.float64)
-        path = walk(origin, LIFTED)  # the pelvis, not the legs, takes up what held feet would drift
+        path = walk(origin, LEGS_LIFT)  # the pelvis, not the legs, takes up what held feet would drift
         rotation, path, contacts = lock_feet(rest, rotation, path, contacts, times, seen)
 
     local, path = finished(rotation, path)

@@ -30,6 +30,23 @@ _GROUPS = {
 }  # fmt: skip
 NUM_GROUPS = 11
 
+# Shares of the body's weight and where between two joints each lies: Winter, "Biomechanics and Motor Control of Human
+# Movement", table 4.1 (after Dempster 1955); hands with the forearms, the trunk from the hips to the neck.
+_SEGMENTS = (
+    ("pelvis", "neck", 0.497, 0.5), ("neck", "head", 0.081, 1.0),
+    *((f"{s}_{a}", f"{s}_{b}", share, at) for s in "lr" for a, b, share, at in (
+        ("shoulder", "elbow", 0.028, 0.436), ("elbow", "wrist", 0.022, 0.682), ("hip", "knee", 0.100, 0.433),
+        ("knee", "ankle", 0.0465, 0.433), ("ankle", "foot_index", 0.0145, 0.5))),
+)  # fmt: skip
+
+
+def _weights() -> torch.Tensor:
+    out = torch.zeros(len(JOINTS))
+    for a, b, share, at in _SEGMENTS:
+        out[J[a]] += share * (1.0 - at)
+        out[J[b]] += share * at
+    return out
+
 
 def _side_of_left(name: str) -> str:
     return "l_" + name[2:] if name.startswith("r_") else name
@@ -39,6 +56,7 @@ PARENTS = torch.as_tensor(JOINT_PARENTS)
 _PARENT_OR_SELF = PARENTS.clamp(min=0)
 MIRROR = torch.as_tensor(JOINT_MIRROR)
 GROUP_OF = torch.tensor([_GROUPS.get(_side_of_left(n), 0) for n in JOINTS])
+WEIGHT = _weights()  # (35,) of each joint in the centre of mass
 ADULT = torch.tensor([_ADULT.get(_side_of_left(n), 0.0) for n in JOINTS])
 
 

@@ -88,10 +88,10 @@ class Generator:
 
         x = self._turn_hands(x, times)
         lengths = bodies.random_lengths(own, c.body_spread, g)
-        recorded = torch.nn.functional.normalize(bodies.edges_of(x), dim=-1)
         leg = J["l_knee"], J["l_ankle"]
         stride = (lengths[:, leg].sum(-1) / own[:, leg].sum(-1))[:, None, None]
-        direction, root = recorded, x[:, :, 0] * stride
+        direction = torch.nn.functional.normalize(bodies.edges_of(x), dim=-1)
+        root = x[:, :, 0] * stride
         for change in (poses.bend, poses.lean, poses.change_stance):
             direction, shift = change(direction, lengths, times, c, g)
             root = root + shift

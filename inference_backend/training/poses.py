@@ -1,15 +1,18 @@
-"""Recorded poses changed into ones that few people were recorded in: bent limbs, crouches, lunges, raised legs.
+"""Recorded poses changed into ones that few people were recorded in: bent limbs, crouches, lunges, raised legs, leans.
 
 All of it changes directions of limbs in the world, z up, and never a length.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINTS, NUM_JOINTS
 from inference_backend.networks.blocks import ANCESTORS, joints_from_edges
+from inference_backend.training import bodies
 from inference_backend.training.config import GeneratorConfig
 from inference_backend.training.noise import slow_noise
 
@@ -21,18 +24,6 @@ _ARMS = [J[n] for n in JOINTS if any(part in n for part in ("elbow", "wrist", "i
          and "foot" not in n]  # fmt: skip
 _HEAD = [J[n] for n in JOINTS if any(part in n for part in ("head", "nose", "eye", "ear"))]
 _TRUNK = [J[n] for n in ("spine", "chest", "neck", "l_shoulder", "r_shoulder")]
-# Shares of the body's weight and where between two joints each lies: Winter, "Biomechanics and Motor Control of Human
-# Movement", table 4.1 (after Dempster 1955); hands with the forearms, the trunk from the hips to the neck.
-_SEGMENTS = (
-    ("pelvis", "neck", 0.497, 0.5), ("neck", "head", 0.081, 1.0),
-    *((f"{s}_{a}", f"{s}_{b}", share, at) for s in "lr" for a, b, share, at in (
-        ("shoulder", "elbow", 0.028, 0.436), ("elbow", "wrist", 0.022, 0.682), ("hip", "knee", 0.100, 0.433),
-        ("knee", "ankle", 0.0465, 0.433), ("ankle", "foot_index", 0.0145, 0.5))),
-)  # fmt: skip
-WEIGHT = torch.zeros(NUM_JOINTS)  # of each joint in the centre of mass
-for _a, _b, _share, _at in _SEGMENTS:
-    WEIGHT[J[_a]] += _share * (1.0 - _at)
-    WEIGHT[J[_b]] += _share * _at
 _ANKLES = [J["l_ankle"], J["r_ankle"]]
 STEADY = 0.3  # seconds within which a body comes back over its feet
 LARGEST_SWAY = 0.5  # radians by which it is brought back
@@ -47,6 +38,25 @@ def turned(v: torch.Tensor, axis: torch.Tensor, angle: torch.Tensor) -> torch.Te
     axis = axis.expand_as(v)
     return (v * angle.cos() + torch.cross(axis, v, dim=-1) * angle.sin()
             + axis * (axis * v).sum(-1, keepdim=True) * (1 - angle.cos()))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """One random number a clip, in the shape that spreads over its frames: (size, 1, 1)."""
+
+    size: int
+    device: torch.device
+    g: torch.Generator
+
+    def uniform(self, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
+        return low + (high - low) * torch.rand(self.size, 1, 1, generator=self.g, device=self.device)
+
+    def normal(self, mean: float, spread: float) -> torch.Tensor:
+        return mean + spread * torch.randn(self.size, 1, 1, generator=self.g, device=self.device)
+
+    def slow(self, times: torch.Tensor) -> torch.Tensor:
+        """What changes within a clip: unit variance, slower than a step. (size, T, 1)"""
+        return slow_noise((1,), times, torch.full_like(times[:, 0], 0.8), self.g)
 
 
 def bend(
@@ -100,7 +110,7 @@ def rebalance(
     apart = []
     for x, share in ((old, carried), (new, carries)):
         ankle = (share[..., None] * x[:, :, _ANKLES]).sum(2)
-        apart.append(torch.einsum("btjc,j->btc", x, WEIGHT.to(x.device)) - ankle)
+        apart.append(torch.einsum("btjc,j->btc", x, bodies.WEIGHT.to(x.device)) - ankle)
     kernel = torch.exp(-(((times[:, :, None] - times[:, None]) / STEADY) ** 2))
     kernel = kernel / kernel.sum(-1, keepdim=True)
     aside = kernel @ ((apart[0] - apart[1]) * _upright(before))
@@ -136,22 +146,18 @@ def change_stance(
     `direction` (B, T, 35, 3) from the parent, world, z up; `lengths` (B, 35) metres -> new directions, and
     by how much the pelvis moves (B, T, 3), metres.
     """
-    size, device = len(direction), direction.device
     if c.stances == 0:
         return direction, torch.zeros_like(direction[:, :, 0])
 
-    def rand(low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-        return low + (high - low) * torch.rand(size, 1, 1, generator=g, device=device)
-
-    def normal(mean: float, spread: float) -> torch.Tensor:
-        return mean + spread * torch.randn(size, 1, 1, generator=g, device=device)
-
+    draw = _Draw(len(direction), direction.device, g)
+    rand, normal = draw.uniform, draw.normal
     chosen = (rand() < c.stances).float()
     crouch = (rand() < 0.5).float()
     left, up = _heading(direction)
     forward = torch.cross(left, up, dim=-1)
-    slow = slow_noise((1,), times, torch.full_like(times[:, 0], 0.8), g)
-    much = chosen * _upright(direction) * torch.sigmoid(2.0 * (slow + normal(0.3, 1.0)))  # (B, T, 1)
+    much = (
+        chosen * _upright(direction) * torch.sigmoid(2.0 * (draw.slow(times) + normal(0.3, 1.0)))
+    )  # (B, T, 1)
 
     leg = (lengths[:, J["l_knee"]] + lengths[:, J["l_ankle"]])[:, None, None]
     down = crouch * much * rand(0.0, DEEPEST)
@@ -187,19 +193,14 @@ def lean(
     Arguments and results as of `change_stance`. Weight on one leg with the hips level and the trunk upright is what
     recordings of walking hold; with hips that tilt, the same picture has other depths.
     """
-    size, device = len(direction), direction.device
     if c.leans == 0:
         return direction, torch.zeros_like(direction[:, :, 0])
 
-    def rand(low: float = 0.0, high: float = 1.0) -> torch.Tensor:
-        return low + (high - low) * torch.rand(size, 1, 1, generator=g, device=device)
-
-    def normal(mean: float, spread: float) -> torch.Tensor:
-        return mean + spread * torch.randn(size, 1, 1, generator=g, device=device)
-
+    draw = _Draw(len(direction), direction.device, g)
+    rand, normal = draw.uniform, draw.normal
     chosen = (rand() < c.leans).float()
     left, up = _heading(direction)
-    slow = slow_noise((1,), times, torch.full_like(times[:, 0], 0.8), g)
+    slow = draw.slow(times)
     much = chosen * _upright(direction) * torch.sigmoid(2.0 * (slow + normal(0.7, 1.0)))  # (B, T, 1)
     carries = (rand() < 0.5).float()  # 1: the left leg carries
     aside = normal(0.0, 0.5) + normal(0.0, 0.2) * slow
@@ -227,11 +228,8 @@ def lean(
         shift = shift + carrying * step  # the foot that carries stays
     carried = _carrying(direction, lengths)
     stands = torch.cat([carries, 1 - carries], dim=-1).expand_as(carried)
-    # Who does not lean keeps the legs that carried.
-    swayed, back = rebalance(
-        direction, changed, lengths, times, carried, carried + chosen * (stands - carried)
-    )
-    return torch.where(chosen[..., None] > 0, swayed, changed), shift + chosen * back
+    swayed, back = rebalance(direction, changed, lengths, times, carried, stands)
+    return torch.where(chosen[..., None] > 0, swayed, direction), chosen * (shift + back)
 
 
 def _heading(direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

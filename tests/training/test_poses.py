@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from gentg_blender.core.skeleton import JOINT_INDEX as J
 from gentg_blender.core.skeleton import JOINT_PARENTS, NUM_JOINTS
 from inference_backend.networks.blocks import joints_from_edges
-from inference_backend.training import poses
+from inference_backend.training import bodies, poses
 from inference_backend.training.config import GeneratorConfig, as_recorded
 from inference_backend.training.generator import Generator
 
@@ -113,9 +113,8 @@ def test_who_leans_stands_on_one_foot_with_the_hips_higher_on_the_other_side():
     left = feet[0] < 1e-3
     assert bool((left | (feet[1] < 1e-3)).all()) and 0.25 < float(left.float().mean()) < 0.75
     across = after[:, :, J["l_hip"]] - after[:, :, J["r_hip"]]
-    side = torch.where(left, -1.0, 1.0)[
-        :, None
-    ]  # the free leg is on the left of those who stand on the right
+    # The free leg is on the left of those who stand on the right.
+    side = torch.where(left, -1.0, 1.0)[:, None]
     higher = torch.rad2deg(torch.asin(side * across[..., 2] / across.norm(dim=-1)))  # (PEOPLE, FRAMES)
     bent_over = torch.rad2deg(torch.acos((after[:, :, J["neck"]] - after[:, :, J["pelvis"]])[..., 2] / 0.48))
     # cam01 of pose2sim_single has 30 degrees of the hips and 42 of the trunk.
@@ -127,13 +126,13 @@ def test_who_leans_stands_on_one_foot_with_the_hips_higher_on_the_other_side():
 
 def weight_aside(x: torch.Tensor, ankle: torch.Tensor) -> torch.Tensor:
     """How far (PEOPLE, FRAMES) the centre of mass lies beside a point, level, metres."""
-    return (torch.einsum("btjc,j->btc", x, poses.WEIGHT) - ankle)[..., :2].norm(dim=-1)
+    return (torch.einsum("btjc,j->btc", x, bodies.WEIGHT) - ankle)[..., :2].norm(dim=-1)
 
 
 def test_the_weight_is_that_of_a_whole_body_and_lies_where_anatomy_says():
-    assert float(poses.WEIGHT.sum()) == pytest.approx(1.0, abs=0.01)
+    assert float(bodies.WEIGHT.sum()) == pytest.approx(1.0, abs=0.01)
     x = torch.as_tensor(standing(), dtype=torch.float32)
-    height = float(torch.einsum("jc,j->c", x, poses.WEIGHT)[2]) / 1.72
+    height = float(torch.einsum("jc,j->c", x, bodies.WEIGHT)[2]) / 1.72
     assert 0.54 < height < 0.58  # measured on people: 0.55 to 0.57 of the height
 
 
