@@ -14,7 +14,7 @@ import bpy
 
 from .core.contract import PROMINENT, Capture, GentgError, load_capture
 from .core.delivery import Delivery
-from .core.pictures import IMAGE_SUFFIXES, find_pictures
+from .core.images import IMAGE_SUFFIXES, find_images
 from .core.retarget import Mapping
 from .job.jobs import Job, JobQueue, State
 from .tool.append_rig import append_rig
@@ -63,7 +63,7 @@ class Outcome:
 
 def find_clips(names: list[str], sequences: bool = False) -> list[Path]:
     """Files as they are, folders as the videos in them, by name. Raises GentgError for an empty folder.
-    With `sequences` a folder is a clip itself, of numbered pictures."""
+    With `sequences` a folder is a clip itself, of numbered images."""
     if sequences:
         return [Path(name) for name in names]
     return _find(names, VIDEO_SUFFIXES, "video")
@@ -128,7 +128,7 @@ def _estimate(item: Item, settings: dict[str, Any], queue: JobQueue, outcome: Ou
     """Let the backend write the item's capture file. Raises the backend's error."""
     if item.clip is None or item.sequence_fps is None and not item.clip.exists():
         raise GentgError("no_such_file", "The clip does not exist.", file=item.clip)
-    first = item.clip if item.sequence_fps is None else next(iter(find_pictures(item.clip).values()))
+    first = item.clip if item.sequence_fps is None else next(iter(find_images(item.clip).values()))
     if (focal := settings.pop("focal_mm", None)) is not None:
         settings["focal_px"] = focal_in_pixels(focal, clip_size(first))
     params: dict[str, Any] = {"clip": str(item.clip.resolve()), "settings": settings}
@@ -146,13 +146,13 @@ def _estimate(item: Item, settings: dict[str, Any], queue: JobQueue, outcome: Ou
 def _work(job: Job, queue: JobQueue, say: Say) -> Job:
     """Let the backend do it, telling how it gets on. Raises the backend's error."""
     queue.submit(job)
-    told, stage = time.monotonic(), ""
+    logged, stage = time.monotonic(), ""
     while not job.state.ended:
         queue.poll()
         now = time.monotonic()
-        if job.progress.stage != stage or now - told > 5.0:
+        if job.progress.stage != stage or now - logged > 5.0:
             say(f"{job.title}: " + ", ".join(filter(None, (job.progress.stage_text, job.progress.detail))))
-            told, stage = now, job.progress.stage
+            logged, stage = now, job.progress.stage
         time.sleep(_POLL)
     if job.state is not State.DONE:
         raise job.error or GentgError("cancelled", "Cancelled.")
@@ -217,11 +217,11 @@ def _import(item: Item, capture: Capture, outcome: Outcome) -> ImportResult:
 
 
 def _background(item: Item, capture: Capture) -> Path | None:
-    """The clip to show, of a sequence its first picture: the one that was named, else the one that the capture was
-    made from, if still there. Raises GentgError for a named sequence without pictures."""
+    """The clip to show, of a sequence its first image: the one that was named, else the one that the capture was
+    made from, if still there. Raises GentgError for a named sequence without images."""
     if item.clip is not None:
-        pictures = item.clip.is_dir() or item.clip.suffix.lower() in IMAGE_SUFFIXES
-        return next(iter(find_pictures(item.clip).values())) if pictures else item.clip
+        images = item.clip.is_dir() or item.clip.suffix.lower() in IMAGE_SUFFIXES
+        return next(iter(find_images(item.clip).values())) if images else item.clip
     source = capture.meta.get("source") or {}
     path = Path(str(source["path"])) if source.get("path") else None
     return path if path is not None and path.is_file() else None

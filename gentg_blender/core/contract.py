@@ -316,7 +316,7 @@ class PersonSeed:
     """One person of a clip, named by where he or she is at one time: needs no state on either side."""
 
     time: float  # seconds in the video
-    box: tuple[float, float, float, float]  # x0, y0, x1, y1 pixels of the upright, unscaled picture
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1 pixels of the upright, unscaled image
 
     @classmethod
     def from_dict(cls, values: Any) -> PersonSeed:

@@ -17,10 +17,10 @@ from .contract import PROMINENT, Capture
 from .skeleton import JOINT_INDEX
 
 CONFIDENT = 0.5
-# Blur as the backend measures it. Seven sharp rendered clips have 0.39 to 0.49 and the same pictures after a Gaussian
+# Blur as the backend measures it. Seven sharp rendered clips have 0.39 to 0.49 and the same images after a Gaussian
 # of 3 pixels (of a person 550 high) 0.67 to 0.83, after one of 6 pixels 0.81 and more.
 BLURRED, VERY_BLURRED = 0.64, 0.78
-# Background's speed, picture widths a second: 0.005 at most with a still camera, 0.17 in a pan that follows a runner.
+# Background's speed, image widths a second: 0.005 at most with a still camera, 0.17 in a pan that follows a runner.
 MOVING, SHAKING = 0.015, 0.04  # median, and 90th percentile
 _BODY = ("nose", "l_shoulder", "r_shoulder", "l_elbow", "r_elbow", "l_wrist", "r_wrist", "l_hip", "r_hip",
          "l_knee", "r_knee", "l_ankle", "r_ankle")  # fmt: skip
@@ -114,14 +114,14 @@ def _size(capture: Capture) -> Finding | None:
 
 
 def _cut_off(capture: Capture) -> Finding | None:
-    """Body points that lie outside the picture, or at its very edge."""
+    """Body points that lie outside the image, or at its very edge."""
     index = [i for i, name in enumerate(capture.keypoint_names) if str(name) in _BODY]
     if not index or not capture.seen.any():
         return None
     points = capture.keypoints[capture.seen][:, index]
     size = capture.image_size.astype(float)
     margin = 0.01 * size.max()
-    # A point outside the picture is a guess of the detector, whatever its confidence.
+    # A point outside the image is a guess of the detector, whatever its confidence.
     known = points[..., 2] > 0
     outside = known & ((points[..., :2] < margin) | (points[..., :2] > size - margin)).any(axis=-1)
     share = float((outside.sum(axis=1) >= 2).mean())
@@ -130,8 +130,8 @@ def _cut_off(capture: Capture) -> Finding | None:
     side = "feet" if _below(points, size, margin) else "body"
     return Finding(
         "problem" if share > 0.4 else "hint",
-        f"In {share:.0%} of the frames the {side} leave{'s' if side == 'body' else ''} the picture.",
-        "Keep the whole person in the picture: what is not seen is guessed.",
+        f"In {share:.0%} of the frames the {side} leave{'s' if side == 'body' else ''} the image.",
+        "Keep the whole person in the image: what is not seen is guessed.",
     )
 
 
@@ -200,7 +200,7 @@ def _people(capture: Capture) -> Finding | None:
         else "Check that the right one was followed; if not, set Person to Pick and press Find People."
     )
     where = "." if share > 0.9 else f" in about {share:.0%} of the clip."
-    return Finding("hint", f"Several people are in the picture{where}", advice)
+    return Finding("hint", f"Several people are in the image{where}", advice)
 
 
 def _camera(capture: Capture) -> Finding | None:

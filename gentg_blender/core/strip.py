@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from .contract import GentgError
-from .pictures import NUMBER
+from .images import NUMBER
 from .timing import TimeMap
 
 _EPS = 1e-4  # frames
@@ -120,7 +120,7 @@ def strip_span(strip: StripTiming, effects: Sequence[SpeedEffect] = ()) -> Strip
 
     `effects` are the Speed Control effects over the strip, the nearest first. Frames that Blender holds beyond
     the clip's ends get no keys. Raises GentgError("bad_request") when the strip shows nothing of the clip, or a
-    single picture of it.
+    single image of it.
     """
     if strip.length < 1 or not strip.source_rate > 0 or not strip.playback_factor > 0:
         raise GentgError(
@@ -136,7 +136,7 @@ def strip_span(strip: StripTiming, effects: Sequence[SpeedEffect] = ()) -> Strip
         if last > first and np.ptp(times[shows]) < 0.5 / strip.source_rate:
             raise GentgError(
                 "bad_request",
-                f"The Speed Control effect {effects[-1].name} holds a single picture of the clip, so nothing moves.",
+                f"The Speed Control effect {effects[-1].name} holds a single image of the clip, so nothing moves.",
                 hint="Set it to Stretch or Multiply, animate its value, or mute it.",
             )
         frames, times = _corners(frames, times)
@@ -156,10 +156,10 @@ def strip_span(strip: StripTiming, effects: Sequence[SpeedEffect] = ()) -> Strip
 
 
 def sequence_start(names: Sequence[str], on_disk: Iterable[str]) -> int:
-    """Frames of a numbered image sequence that come before the strip's first picture.
+    """Frames of a numbered image sequence that come before the strip's first image.
 
-    The backend plays all pictures on disk whose names differ from the strip's in their last number only,
-    from the lowest number on. Raises GentgError("bad_request") when the strip's pictures are not numbered
+    The backend plays all images on disk whose names differ from the strip's in their last number only,
+    from the lowest number on. Raises GentgError("bad_request") when the strip's images are not numbered
     one after another.
     """
     parts = [_split(name) for name in names]
@@ -169,7 +169,7 @@ def sequence_start(names: Sequence[str], on_disk: Iterable[str]) -> int:
     ):
         raise GentgError(
             "bad_request",
-            "The strip's pictures are not numbered one after another.",
+            "The strip's images are not numbered one after another.",
             hint="Use a sequence named like shot_0001.png, shot_0002.png, without gaps.",
         )
     present = [p[1] for p in map(_split, on_disk) if p is not None and p[0] == group]
@@ -177,12 +177,12 @@ def sequence_start(names: Sequence[str], on_disk: Iterable[str]) -> int:
 
 
 def sequence_range(name: str, on_disk: Iterable[str]) -> tuple[int, int]:
-    """Lowest number and how many numbers there are of the sequence that the picture `name` belongs to."""
+    """Lowest number and how many numbers there are of the sequence that the image `name` belongs to."""
     own = _split(name)
     if own is None:
         raise GentgError(
             "bad_request",
-            "The picture's name has no number.",
+            "The image's name has no number.",
             file=name,
             hint="Use a sequence named like shot_0001.png, shot_0002.png.",
         )

@@ -180,7 +180,7 @@ class Environment:
             if self.python.is_file() and not inspect_python(self.python).problem:
                 return
         except GentgError:
-            pass  # half made, or its base was removed: made anew
+            pass  # half made, or its base was removed: made again
         shutil.rmtree(self.folder / "venv", ignore_errors=True)
         status = self._run(
             [base.path, "-I", "-m", "venv", "--copies" if WINDOWS else "--symlinks", self.folder / "venv"],

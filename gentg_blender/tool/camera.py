@@ -37,7 +37,7 @@ def lens_from_intrinsics(K: np.ndarray, image_size: tuple[int, int], scene_aspec
     K (3, 3) in pixels with (0, 0) at the outer corner of the first pixel; image_size (width,
     height); scene_aspect is the rendered frame's width / height as displayed. When the frame is
     wider than the clip, their heights coincide, else their widths. Blender shifts in units of
-    that side, up and to the right, and moves the picture the other way. Blender has one focal
+    that side, up and to the right, and moves the image the other way. Blender has one focal
     length: `pixel_aspect` tells what the scene's pixels must be when K has two.
     """
     width, height = image_size
@@ -136,9 +136,9 @@ def add_background(
 ) -> None:  # fmt: skip
     """Put the clip behind the scene, in step with the keys, for scene frames `first` to `last`.
 
-    `clip` is a video or, for a `sequence`, one of its numbered pictures; `fps` is its own rate.
-    Blender shows one picture per scene frame; at any other rate, speed or retiming the image's frame
-    offset is animated, so that scene frame f shows the picture nearest to `time_map.to_time(f)`.
+    `clip` is a video or, for a `sequence`, one of its numbered images; `fps` is its own rate.
+    Blender shows one image per scene frame; at any other rate, speed or retiming the image's frame
+    offset is animated, so that scene frame f shows the image nearest to `time_map.to_time(f)`.
     Raises GentgError("no_such_file" or "not_a_video").
     """
     image, new = load_clip(clip, sequence)
@@ -175,7 +175,7 @@ def add_background(
 
 
 def clip_size(clip: Path) -> tuple[int, int]:
-    """Width and height of a video or picture in pixels, as it is shown. Raises GentgError("not_a_video")."""
+    """Width and height of a video or image in pixels, as it is shown. Raises GentgError("not_a_video")."""
     image = None
     try:
         image = bpy.data.images.load(str(clip))
@@ -195,7 +195,7 @@ def clip_size(clip: Path) -> tuple[int, int]:
 
 
 def focal_in_pixels(millimetres: float, size: tuple[int, int]) -> float:
-    """A lens on a 36 mm sensor across the longer side, for pictures of `size` (width, height)."""
+    """A lens on a 36 mm sensor across the longer side, for images of `size` (width, height)."""
     return millimetres / _SENSOR * max(size)
 
 
@@ -237,5 +237,5 @@ def load_clip(video: Path, sequence: bool) -> tuple[bpy.types.Image, bool]:
             file=video,
             hint="Import without the clip behind the camera.",
         )
-    image.source = source  # not before its size was asked for: Blender would look for picture 1
+    image.source = source  # not before its size was asked for: Blender would look for image 1
     return image, True

@@ -7,7 +7,7 @@ import bpy
 from ..core.confidence import body_part
 from .action import CONFIDENCE_PREFIX
 
-SURE = (0.2, 0.95, 0.35)  # colour of a bone at confidence 1 ...
+CERTAIN = (0.2, 0.95, 0.35)  # colour of a bone at confidence 1 ...
 DOUBTFUL = (1.0, 0.2, 0.1)  # ... and at 0
 _PARTS = ("normal", "select", "active")
 _PATH = ".color.custom."
@@ -42,7 +42,7 @@ def show_confidence(ob: bpy.types.Object, show: bool) -> None:
 
 def _drive(ob: bpy.types.Object, bone: bpy.types.PoseBone, part: str, channel: int, key: str) -> None:
     lift = _BRIGHTER[part]
-    sure, doubtful = (c + (1.0 - c) * lift for c in (SURE[channel], DOUBTFUL[channel]))
+    sure, doubtful = (c + (1.0 - c) * lift for c in (CERTAIN[channel], DOUBTFUL[channel]))
     # by hand, since Blender finds no path for `driver_add` to a bone's colours
     path = f"{bone.path_from_id()}{_PATH}{part}"
     driver = (ob.animation_data or ob.animation_data_create()).drivers.new(path, index=channel).driver

@@ -13,11 +13,11 @@ from ..core.retarget.hands import pin_hands
 from ..core.retarget.keys import place_ik
 from .action import PLANTED_PROPERTIES, add_planted_property, write_curve
 from .compat import channelbag
-from .freed import LEG, free_feet
 from .posed_rig import RECIPE, PosedRig, read_posed, write_posed
 from .retarget import resolve_feet
 from .rig_reader import require_motion
 from .tracks import FROM, STEP, ActionEdit, earlier_action, tracks_of
+from .unlock_feet import LEG, unlock_feet
 
 RELOCKED = "feet locked"
 ARM = ("upper_arm", "forearm", "hand")
@@ -94,7 +94,7 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
     A rig straight from a retarget is solved from its source again (tool.retarget.resolve_feet), where
     feet that are no longer planted move as the actor's did before the backend's lock. Captures, and rigs that were cleaned
     up since, keep all they have but for legs, hips and pinned arms; where a contact of a capture was taken away the
-    foot moves as before the backend's lock (tool.freed). `blend`: seconds to ease in and out.
+    foot moves as before the backend's lock (tool.unlock_feet). `blend`: seconds to ease in and out.
     """
     require_motion(ob)
     action = ob.animation_data.action
@@ -116,7 +116,7 @@ def lock_feet_again(context: bpy.types.Context, ob: bpy.types.Object, blend: flo
             )
         solution, notes, report = posed.solution(), [], FeetReport()
         if posed.contacts is not None:
-            notes = free_feet(ob, posed, solution, blend)
+            notes = unlock_feet(ob, posed, solution, blend)
             report = plant_feet(solution, posed.contacts, posed.times, FeetSettings(blend))
         if posed.pins is not None:
             notes += pin_hands(solution, posed.pins, posed.times, blend)

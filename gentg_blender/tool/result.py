@@ -15,11 +15,11 @@ from ..core.contract import Capture, GentgError
 from ..core.timing import KeyPlan, Keys, TimeMap, fps_and_base, plan_keys, scene_rate
 from .action import Channel, add_properties, confidence_channels, contact_channels, pose_channels
 from .armature import build_armature
+from .before_after_layers import add_before
 from .camera import add_background, build_camera, load_clip, match_resolution, turn_camera
 from .colors import show_confidence
 from .compat import use_action
-from .draft import DraftAction
-from .mix import add_before
+from .incremental_action import IncrementalAction
 from .transaction import Transaction
 
 TAG = "gentg_clip"  # custom property of what an import made: the clip's name
@@ -38,12 +38,12 @@ class ImportSettings:
     start_frame: int = 1  # shows the capture's first sample, unless `time_map` says otherwise
     time_map: TimeMap | None = None  # of the strip that the capture belongs to
     existing: Literal["replace", "add"] = "replace"  # an earlier import of that name
-    before: bool = True  # keep the uncorrected motion too, see tool.mix
+    before: bool = True  # keep the uncorrected motion too, see tool.before_after_layers
     show_confidence: bool = True  # colour the bones by it, see tool.colors
     markers: bool = True  # mark where the person was not seen
     camera: bool = True
     video: str | os.PathLike | None = None  # clip to show behind the camera ...
-    sequence: bool = False  # ... of which this is one picture of many, numbered ones
+    sequence: bool = False  # ... of which this is one image of many, numbered ones
     capture_file: str | os.PathLike | None = None  # noted on the armature
     set_rate: bool = False  # scene takes the clip's frame rate ...
     set_resolution: bool = False  # ... its size ...
@@ -99,7 +99,7 @@ class CaptureImport:
     def __init__(self, capture: Capture, settings: ImportSettings):
         self.capture, self.settings = capture, settings
         self.steps = 0
-        self._drafts: list[DraftAction] = []
+        self._drafts: list[IncrementalAction] = []
         self._image: int | None = None  # session's id of the clip's image, if it was loaded for this
         self._work: Iterator[None] | None = None
         self._rate = 0.0
@@ -169,7 +169,7 @@ class CaptureImport:
             yield from self._draft(f"{self._name} before", near)
 
     def _draft(self, name: str, channels: Iterable[Channel]) -> Iterator[None]:
-        draft = DraftAction(name, channels)
+        draft = IncrementalAction(name, channels)
         self._drafts.append(draft)
         yield
         yield from draft.write()

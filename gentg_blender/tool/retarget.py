@@ -34,7 +34,6 @@ from ..core.rotations import (
 from ..core.skeleton import FEET
 from .action import HAND_PROPERTIES, PLANTED_PROPERTIES, add_planted_property, write_curve
 from .compat import new_channels, use_action
-from .freed import freed_motion
 from .keying import bone_path, rotation_channel, rotation_values, write_bone
 from .posed_rig import RECIPE
 from .rig_controls import controls_of, measured_rig, stretchy_bones
@@ -49,6 +48,7 @@ from .rig_reader import (
     require_target,
 )
 from .transaction import Transaction
+from .unlock_feet import unlocked_motion
 
 SOURCE = "gentg_retarget_source"  # custom properties of a target: what it was retargeted from
 PLACE = "gentg_retarget_place"  # matrix_basis of a target whose object we have since animated
@@ -160,7 +160,7 @@ def retarget_to_rig(
                 "bad_request", f"The contacts have shape {contacts.shape}, not {(len(frames), 4)}."
             )
         own = contacts[:, [2, 3, 0, 1]] if settings.mirror else contacts
-        motion, warnings = freed_motion(
+        motion, warnings = unlocked_motion(
             context, source_armature, motion, source_mapping.used(), own, settings.blend
         )
     if pins is None and (pins := read_pins(source_armature, frames)) is not None and settings.mirror:
@@ -217,7 +217,7 @@ def retarget_to_rig(
 def resolve_feet(
     context: bpy.types.Context, target: bpy.types.Object, blend: float | None = None
 ) -> RetargetResult:
-    """Solve the feet anew after contacts were edited, on the target's properties or else the source's.
+    """Solve the feet again after contacts were edited, on the target's properties or else the source's.
     `blend`, seconds, takes the place of the first time's.
 
     The motion is retargeted again from its source with the recipe of the first time, into a new

@@ -70,7 +70,7 @@ def _input_of(strip: bpy.types.Strip) -> bpy.types.Strip:
     return strip
 
 
-def why_not(strip: bpy.types.Strip | None) -> str:
+def unusable_reason(strip: bpy.types.Strip | None) -> str:
     """Why a strip cannot be estimated, for the panel; empty if it can. Cheap: no file is opened."""
     if strip is None:
         return NO_STRIP
@@ -104,7 +104,7 @@ def clip_strip(scene: bpy.types.Scene, strip: bpy.types.Strip | None) -> ClipStr
     `scene` is the one that the strip lies in. Raises GentgError with what to do for a strip that is none
     of a clip, a file that is missing, or timing that cannot be read.
     """
-    reason = why_not(strip)
+    reason = unusable_reason(strip)
     if reason:
         raise GentgError("bad_request", reason)
     image = strip.type == "IMAGE"
@@ -127,7 +127,7 @@ def read_timing(scene: bpy.types.Scene, strip: bpy.types.Strip) -> StripTiming:
     keys = _retiming_keys(memory, layouts["SeqRetimingHandle"])
     trim = int(_get(strip, "content_trim_start", "animation_offset_start"))
     if image:
-        trim += _pictures_before(scene, strip)
+        trim += _images_before(scene, strip)
     factor = _playback_factor(strip, length, source_rate / rate, float(start), keys)
     return StripTiming(
         content_start=float(start),
@@ -217,8 +217,8 @@ def _path(scene: bpy.types.Scene, strip: bpy.types.Strip) -> Path:
     return path
 
 
-def _pictures_before(scene: bpy.types.Scene, strip: bpy.types.Strip) -> int:
-    """How many frames of the numbered sequence on disk come before the strip's first picture."""
+def _images_before(scene: bpy.types.Scene, strip: bpy.types.Strip) -> int:
+    """How many frames of the numbered sequence on disk come before the strip's first image."""
     base = Path(bpy.path.abspath(strip.directory, library=scene.library))
     try:
         on_disk = [entry.name for entry in os.scandir(base)]

@@ -96,7 +96,7 @@ def animated_armature(context: bpy.types.Context) -> bpy.types.Object | None:
     return ob if ob is not None and ob.type == "ARMATURE" else capture_armature(context)
 
 
-def why_not(context: bpy.types.Context) -> str:
+def unusable_reason(context: bpy.types.Context) -> str:
     """Why no step can be taken now; "" where one can."""
     ob = animated_armature(context)
     if ob is None:
@@ -119,7 +119,7 @@ class _Step:
 
     @classmethod
     def poll(cls, context):
-        if why := why_not(context):
+        if why := unusable_reason(context):
             cls.poll_message_set(why)
             return False
         return True
@@ -232,7 +232,7 @@ class GENTG_OT_revert_cleanup(_Step, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context):
-        if why := why_not(context):
+        if why := unusable_reason(context):
             cls.poll_message_set(why)
         elif earlier_action(animated_armature(context)) is None:
             cls.poll_message_set("The present action was not made by a clean-up step.")

@@ -1,4 +1,4 @@
-"""Estimate Pose: from strips or a file to jobs. What becomes of finished ones is in arrivals.py."""
+"""Estimate Pose: from strips or a file to jobs. What becomes of finished ones is in import_queue.py."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..job.jobs import Job
 from ..tool import strips
 from ..tool.result import ImportSettings, check_scene
 from . import backend
-from .arrivals import JobContext
+from .import_queue import JobContext
 from .operators_backend import report_error
 from .people import name_for
 from .properties import estimate_settings, lens_setting

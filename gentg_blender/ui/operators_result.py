@@ -11,7 +11,7 @@ from bpy.props import BoolProperty, EnumProperty, StringProperty
 from ..core.contract import GentgError
 from ..tool.exporters import PRESET, export_armature, export_many, export_presets
 from ..tool.result import TAG, ImportSettings, check_scene
-from .arrivals import arrival_of_saved
+from .import_queue import arrival_of_saved
 from .operators_backend import report_error
 from .session import session
 

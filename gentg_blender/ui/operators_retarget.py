@@ -1,4 +1,4 @@
-"""Retarget: recognise a rig, look at the map first, write the motion, plant the feet anew."""
+"""Retarget: recognise a rig, look at the map first, write the motion, plant the feet again."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class GENTG_OT_retarget(bpy.types.Operator):
     )
     target: StringProperty(description="Name of the rig; empty takes the panel's", options={"SKIP_SAVE"})
     feet: EnumProperty(
-        items=(("NEW", "Retarget", "Retarget the whole motion"), ("AGAIN", "Plant Feet Again", "Plant the feet anew after contacts were edited")),
+        items=(("NEW", "Retarget", "Retarget the whole motion"), ("AGAIN", "Plant Feet Again", "Plant the feet again after contacts were edited")),
         description="What is solved", options={"SKIP_SAVE"},
     )  # fmt: skip
     match: EnumProperty(
@@ -130,7 +130,7 @@ class GENTG_OT_retarget(bpy.types.Operator):
     @classmethod
     def description(cls, _context, properties) -> str:
         if properties.feet == "AGAIN":
-            return "Plant the feet anew after the contact channels of the rig were edited, as a new action"
+            return "Plant the feet again after the contact channels of the rig were edited, as a new action"
         return "Write the captured motion onto your rig's controls, as a new action. The rig's rest pose stays as it is"
 
     def execute(self, context):

@@ -78,7 +78,7 @@ class GENTG_PT_sequencer(_Estimate, bpy.types.Panel):
 
     def draw_source(self, context, layout, width) -> None:
         chosen = strips.selected_strips(context)
-        usable = [s for s in chosen if not strips.why_not(s)]
+        usable = [s for s in chosen if not strips.unusable_reason(s)]
         box = layout.box()
         if not strips.shows_scene(context):
             draw_text(
@@ -87,7 +87,7 @@ class GENTG_PT_sequencer(_Estimate, bpy.types.Panel):
         elif not chosen:
             draw_text(box, strips.NO_STRIP, icon="INFO", width=width)
         elif not usable:
-            draw_text(box, strips.why_not(chosen[0]), icon="INFO", width=width)
+            draw_text(box, strips.unusable_reason(chosen[0]), icon="INFO", width=width)
         elif len(usable) == 1:
             box.label(text=usable[0].name, icon="FILE_MOVIE" if usable[0].type == "MOVIE" else "RENDERLAYERS")
             first, last = strips.shown_frames(usable[0])
@@ -97,13 +97,13 @@ class GENTG_PT_sequencer(_Estimate, bpy.types.Panel):
 
     def clip_of(self, context) -> tuple[str, str]:
         """Path of the clip whose people can be picked ("" = none), and what Find People gets for it."""
-        usable = [s for s in strips.selected_strips(context) if not strips.why_not(s)]
+        usable = [s for s in strips.selected_strips(context) if not strips.unusable_reason(s)]
         return (os.fspath(strips.clip_path(strips.sequencer_scene(context), usable[0])) if usable else ""), ""
 
     def draw_button(self, context, layout) -> None:
         row = layout.row()
         row.scale_y = 1.5
-        row.enabled = any(not strips.why_not(s) for s in strips.selected_strips(context))
+        row.enabled = any(not strips.unusable_reason(s) for s in strips.selected_strips(context))
         text = "Add to Queue" if session.busy else "Estimate Pose"
         row.operator("gentg.estimate_pose", text=text, icon="ARMATURE_DATA").filepath = ""
 

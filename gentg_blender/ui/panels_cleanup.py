@@ -7,7 +7,7 @@ import bpy
 from ..tool.action import PLANTED_PROPERTIES
 from ..tool.cleanup import is_in_place
 from ..tool.contacts import has_contacts
-from .operators_cleanup import PART_NAMES, SMOOTHED, animated_armature, why_not
+from .operators_cleanup import PART_NAMES, SMOOTHED, animated_armature, unusable_reason
 from .panels import _Sidebar
 from .widgets import draw_text, panel_width
 
@@ -24,7 +24,7 @@ class GENTG_PT_cleanup(_CleanUp, bpy.types.Panel):
 
     def draw(self, context) -> None:
         layout, s, ob = self.layout, context.scene.gentg_cleanup, animated_armature(context)
-        if why := why_not(context):
+        if why := unusable_reason(context):
             draw_text(layout, why, icon="INFO", width=panel_width(context))
         if ob is None:
             return

@@ -5,9 +5,9 @@ from __future__ import annotations
 import bpy
 
 from ..core.filming_check import findings_from_json
-from ..tool.mix import has_before
+from ..tool.before_after_layers import has_before
 from ..tool.result import TAG, find_imports
-from .arrivals import FINDINGS
+from .import_queue import FINDINGS
 from .operators_result import capture_armature
 from .panels import _Sidebar
 from .widgets import draw_text, panel_width

@@ -1,4 +1,4 @@
-"""Choosing a person: the people that the backend found in a clip, with a picture of each to pick from.
+"""Choosing a person: the people that the backend found in a clip, with an image of each to pick from.
 
 The list lives here, for as long as Blender runs; what was picked is kept with the scene, as a time and a place, so
 that it needs no list.
@@ -32,7 +32,7 @@ class Candidate:
     """One person of the list."""
 
     number: int  # from 1, the most prominent first
-    share: float  # of the pictures looked at, 0..1
+    share: float  # of the images looked at, 0..1
     seed: PersonSeed
     icon: int  # id for Blender's interface; 0 where there is none
 
@@ -53,14 +53,14 @@ class _List:
         self.previews = bpy.utils.previews.new()
         for person in found:
             number = int(person["number"])
-            picture = person.get("thumbnail")
-            icon = self.previews.load(f"person {number}", picture, "IMAGE").icon_id if picture else 0
+            image = person.get("thumbnail")
+            icon = self.previews.load(f"person {number}", image, "IMAGE").icon_id if image else 0
             self.people.append(
                 Candidate(number, float(person["share"]), PersonSeed.from_dict(person["seed"]), icon)
             )
 
     def clear(self) -> None:
-        """Free the pictures and remove their files."""
+        """Free the images and remove their files."""
         if self.previews is not None:
             bpy.utils.previews.remove(self.previews)
         if self.folder is not None:
@@ -196,7 +196,7 @@ def _job(context: bpy.types.Context, filepath: str) -> Job:
             )
         params, title = {"clip": os.fspath(clip), "settings": settings}, clip.stem
     else:
-        chosen = [s for s in strips.selected_strips(context) if not strips.why_not(s)]
+        chosen = [s for s in strips.selected_strips(context) if not strips.unusable_reason(s)]
         if not chosen:
             raise GentgError("bad_request", "No strip is selected.", hint=strips.NO_STRIP)
         scene = strips.sequencer_scene(context)

@@ -61,7 +61,7 @@ class GentgSettings(bpy.types.PropertyGroup):
             ("AUTO", "Automatic", "Read from the clip where it says so, else a usual lens is assumed"),
             ("SCENE", "Scene Camera", "Take the field of view of the scene's active camera"),
             ("FOCAL", "Focal Length", "Type the lens in millimetres, as a full-frame camera has it. Phones say 35 mm equivalent"),
-            ("TYPED", "Field of View", "Type the angle that the picture spans from left to right"),
+            ("TYPED", "Field of View", "Type the angle that the image spans from left to right"),
         ),
         description="The lens the clip was filmed with. It decides how far the person is from the camera",
     )  # fmt: skip
@@ -72,7 +72,7 @@ class GentgSettings(bpy.types.PropertyGroup):
     )  # fmt: skip
     fov: FloatProperty(
         name="Field of View", default=math.radians(60), min=0.05, max=2.9, subtype="ANGLE",
-        description="Angle that the picture spans from its left to its right edge",
+        description="Angle that the image spans from its left to its right edge",
     )  # fmt: skip
     detector: EnumProperty(
         name="Detector", default="MEDIAPIPE",
@@ -195,14 +195,14 @@ def _set_show_confidence(ob: bpy.types.Object, show: bool) -> None:
 
 
 def _get_mix(ob: bpy.types.Object) -> float:
-    from ..tool.mix import get_mix
+    from ..tool.before_after_layers import get_mix
 
     amount = get_mix(ob)
     return 1.0 if amount is None else amount
 
 
 def _set_mix(ob: bpy.types.Object, amount: float) -> None:
-    from ..tool.mix import has_before, set_mix
+    from ..tool.before_after_layers import has_before, set_mix
 
     if has_before(ob):
         set_mix(ob, amount)

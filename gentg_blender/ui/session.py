@@ -49,7 +49,7 @@ class Notice:
 
 
 class Arriving(Protocol):
-    """A finished job's result on its way into the scene, see arrivals.Arrival."""
+    """A finished job's result on its way into the scene, see import_queue.Arrival."""
 
     job: Job
     importing: bool
@@ -123,7 +123,7 @@ class Session:
         """Take in the news; returns whether anything still runs."""
         began, cpu = time.perf_counter(), time.thread_time()
         for job in self.queue.poll():
-            job.context.ended(job)  # by the kind of job: an estimate's is arrivals.JobContext
+            job.context.ended(job)  # by the kind of job: an estimate's is import_queue.JobContext
         task = self.task
         if task is not None and not task.running:
             self.task = None

@@ -91,7 +91,7 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
     say(f"  after detection (clean to write): {figures['after_detection_ms']:.2f} ms per frame")
     say(
         f"  TGT {figures['tgt_ms']:.2f} ms per frame, GPC {figures['gpc_ms']:.2f} ms per frame, "
-        f"which drew {100 * figures['resampled']:.0f} % of the joints anew"
+        f"which drew {100 * figures['resampled']:.0f} % of the joints again"
     )
     say(f"detector alone on decoded frames: {figures['detector_fps']:.1f} frames/s")
     say(f"whole run: {figures['whole_fps']:.1f} frames/s, {figures['ratio']:.2f} times the detector alone")

@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "clips",
         nargs="+",
         metavar="CLIP",
-        help="a video, a folder of videos, or pictures such as shot_####.png",
+        help="a video, a folder of videos, or images such as shot_####.png",
     )
     out = parser.add_argument_group("what to write")
     out.add_argument(
@@ -137,7 +137,7 @@ def find_clips(names: list[str], sequence_fps: float | None = None) -> list[Path
                     "no_such_file",
                     "The folder holds no video.",
                     file=path,
-                    hint="Give --sequence-fps if it holds the pictures of an image sequence.",
+                    hint="Give --sequence-fps if it holds the images of an image sequence.",
                 )
             clips += found
         else:

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preview",
         type=Path,
         metavar="FILE.mp4",
-        help="the pictures with the skeleton over them (takes time of its own)",
+        help="the images with the skeleton over them (takes time of its own)",
     )
     out.add_argument(
         "--udp", metavar="HOST:PORT", help="send the lines as datagrams too, for a program that listens there"
@@ -116,17 +116,17 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         stream = sinks.Stream(args.source, args.axes, detector.layout, size, lens.K, lifter.tgt.sha256)
         takers = _sinks(args, terminal, stream, stopped)
         if camera is not None:
-            pictures: Any = sources.Newest(camera.pictures(detector.max_size, stopped), stopped)
+            images: Any = sources.Newest(camera.images(detector.max_size, stopped), stopped)
         else:
-            pictures = sources.file_pictures(
+            images = sources.file_images(
                 Path(args.source), detector.max_size, lambda text: terminal.say(f"Note: {text}")
             )
             if args.realtime:
-                pictures = sources.Newest(sources.paced(pictures, stopped), stopped)
+                images = sources.Newest(sources.paced(images, stopped), stopped)
 
         def work():
-            return run_live(pictures, size, detector, lifter, takers, stopped, seconds=args.seconds,
-                            dropped=lambda: getattr(pictures, "dropped", 0))  # fmt: skip
+            return run_live(images, size, detector, lifter, takers, stopped, seconds=args.seconds,
+                            dropped=lambda: getattr(images, "dropped", 0))  # fmt: skip
 
         summary = _in_thread(work, stopped)
     s = summary.to_dict()

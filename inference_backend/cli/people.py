@@ -17,8 +17,8 @@ List the people in a clip, the most prominent first, so that one can be chosen f
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("clip", metavar="CLIP", help="a video, or pictures such as shot_####.png")
-    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="write a picture of each person there")
+    parser.add_argument("clip", metavar="CLIP", help="a video, or images such as shot_####.png")
+    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="write an image of each person there")
     parser.add_argument("--json", action="store_true", help="print the list for programs on stdout")
     add_clip_settings(parser.add_argument_group("where to look"))
     run_ = parser.add_argument_group("running")
@@ -47,7 +47,7 @@ def _run(args: argparse.Namespace, terminal: Terminal) -> int:
         return 0
     width, height = result["image_size"]
     print(
-        f"{len(result['people'])} found in {result['sampled']} pictures of {width} x {height}",
+        f"{len(result['people'])} found in {result['sampled']} images of {width} x {height}",
         file=terminal.out,
     )
     for person in result["people"]:

@@ -1,4 +1,4 @@
-"""gentg visualize: a capture as pictures, beside its clip and a reference."""
+"""gentg visualize: a capture as images, beside its clip and a reference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .terminal import Terminal, with_terminal
 
 HELP = """\
 Draw a capture: the clip with 2D and projected 3D, the 3D pose from a circling camera, and a reference or TGT alone.
-Left is blue, right orange; grey and thin means unsure; green rings are planted feet. --colour sigma shows the error
+Left is blue, right orange; grey and thin means uncertain; green rings are planted feet. --colour sigma shows the error
 expected of each limb instead, from violet (0) to yellow (20 cm and more).
 
   gentg visualize walk.npz --video walk.mp4 -o walk_view.mp4

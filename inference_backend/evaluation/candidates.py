@@ -171,7 +171,7 @@ def score_candidate(candidate: Candidate, films: list[tuple[Batch, list[LiftCase
 
 
 def _calibration(config: dict[str, Any], tgt: TGT, motion: Path) -> list[float]:
-    """Factors on TGT's scales: those in the file of the frozen TGT if the run names one, else found anew."""
+    """Factors on TGT's scales: those in the file of the frozen TGT if the run names one, else found again."""
     path = Path(config["tgt_weights"])
     if config["kind"] == "gpc" and path.is_file():
         info = load_weights("tgt", path=path).info

@@ -52,13 +52,13 @@ class Comparison:
         table = self._rows.setdefault(planned.table, {})
         table.update({r.label: r for r in rows})
 
-    def measure(self, done: list[Planned], said: Callable[[str], None]) -> None:
+    def measure(self, done: list[Planned], report: Callable[[str], None]) -> None:
         """Time and multiply-adds of the networks of the runs added, each table's in turn."""
         scoring = self.config.scoring
         if scoring.timing_runs < 1:
             return
         for table, rows in self._rows.items():
-            said(f"{table}: time")
+            report(f"{table}: time")
             found = [c for p in done if p.table == table for c in self._candidates(p)]
             add_costs(list(rows.values()), found, scoring.timing_runs)
 

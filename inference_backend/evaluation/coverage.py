@@ -17,7 +17,7 @@ from inference_backend.lifting.lifter import Lifter
 from inference_backend.training.motion import MotionClip
 
 TOLERANCE = 0.03  # promised: coverage within this of nominal, with a noise model not used in training
-_JOINTS = [JOINT_INDEX[n] for n in MAIN_JOINTS if n != "pelvis"]  # the root has no error to be unsure of
+_JOINTS = [JOINT_INDEX[n] for n in MAIN_JOINTS if n != "pelvis"]  # the root has no error to be uncertain of
 
 
 @dataclass

@@ -31,7 +31,7 @@ NOISE: dict[str, dict[str, float]] = {
 }
 FRAMES = 64  # of a film
 BATCH = 16  # films generated at once
-_PICTURE = (1920, 1080)
+_IMAGE_SIZE = (1920, 1080)
 _FOCAL = 1600.0  # pixels; any value does, since what is lifted is divided by it again
 
 
@@ -102,15 +102,15 @@ def motion_films(clips: list[MotionClip], case: MotionCase, count: int, *, frame
 
 
 def _case(batch: Batch, i: int, label: str, case: MotionCase, groups: dict[str, str]) -> LiftCase:
-    K = np.array([[_FOCAL, 0, _PICTURE[0] / 2], [0, _FOCAL, _PICTURE[1] / 2], [0, 0, 1.0]])
+    K = np.array([[_FOCAL, 0, _IMAGE_SIZE[0] / 2], [0, _FOCAL, _IMAGE_SIZE[1] / 2], [0, 0, 1.0]])
     confidence = batch.confidence[i].double().numpy()
     pixels = batch.points[i].double().numpy() * _FOCAL + K[:2, 2]
     keypoints = np.concatenate([np.where(confidence[..., None] > 0, pixels, 0.0), confidence[..., None]], -1)
     times = batch.times[i].double().numpy()
     count = len(times)
     frames, seen = np.arange(count), (confidence > 0).any(1)
-    track = KeypointTrack(keypoints, case.layout, times, frames, seen, _PICTURE, case.rate)
+    track = KeypointTrack(keypoints, case.layout, times, frames, seen, _IMAGE_SIZE, case.rate)
     # The camera is the world here: the truth comes in camera axes, and feet are not scored.
-    still = Camera(np.repeat(np.eye(3)[None], count, 0), np.zeros((count, 3)), K, None, _PICTURE)
+    still = Camera(np.repeat(np.eye(3)[None], count, 0), np.zeros((count, 3)), K, None, _IMAGE_SIZE)
     truth = batch.xyz[i].double().numpy()
     return LiftCase(track, K, Reference(JOINTS, truth, times, frames, still, label, None, dict(groups)))

@@ -99,7 +99,7 @@ def score(
     if poses.absolute:
         values["root_error"], values["root_error_percent"] = metrics.root_error(root_pred, root_ref)
     if poses.sigma is not None:
-        free = [i for i, n in enumerate(joints) if n != "pelvis"]  # the root has no error to be unsure of
+        free = [i for i, n in enumerate(joints) if n != "pelvis"]  # the root has no error to be uncertain of
         sigma = of_capture(poses.pick(joints, poses.sigma))
         values |= uncertainty_values(errors[:, free] / metrics.MM, sigma[:, free])
     per_joint = {

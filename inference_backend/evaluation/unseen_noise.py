@@ -7,12 +7,12 @@ errors that they have not learned:
 |---|---|---|
 | error over time | Gaussian kernel over white noise, log-normal envelope | AR(1) driven by Student-t steps (5 degrees) |
 | size by joint | table measured on one detector | 1 % of body height, grown along the limbs |
-| definition bias | measured table in body axes, plus normal | uniform in a disc, fixed to the picture |
+| definition bias | measured table in body axes, plus normal | uniform in a disc, fixed to the image |
 | hiding | capsules of the body; limbs for a while | boxes that drift across the person |
 | hidden points | guesses that stray as a chain, or missing | dragged towards the box's edge, or missing |
 | confidence | sigmoid of a hidden state and the error | Beta noise times an exponential of the error |
 
-Lengths are metres at the joint's depth, parallel to the picture.
+Lengths are metres at the joint's depth, parallel to the image.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def detect_unseen(exact: Batch, seed: int) -> Batch:
     """
     rng = np.random.default_rng(seed)
     depth = exact.xyz[..., 2].double().cpu().numpy().clip(min=0.1)  # (B, T, 35)
-    truth = exact.points.double().cpu().numpy() * depth[..., None]  # metres parallel to the picture
+    truth = exact.points.double().cpu().numpy() * depth[..., None]  # metres parallel to the image
     times = exact.times.double().cpu().numpy()
     present = exact.confidence.cpu().numpy() > 0
     error = student_ar1(times, (NUM_JOINTS, 2), rng.uniform(*CORRELATION, len(times)), rng)

@@ -23,8 +23,8 @@ _STEP = np.array([100.0, 120.0, 120.0], np.float32) / (BINS - 1)  # between bins
 # shade. A little more than 16 keeps the camera's noise in black clothes small.
 _DARK, _MEDIUM = 30.0, 80.0
 _LIGHT = 0.5  # weight of a difference in lightness beside one in hue or colourfulness
-_SURE = 0.5  # confidence that the joints at a part's ends must have
-_ENOUGH = 0.5  # share of a part's samples that must lie in the picture
+_CONFIDENT = 0.5  # confidence that the joints at a part's ends must have
+_ENOUGH = 0.5  # share of a part's samples that must lie in the image
 
 # Limbs: upper joint, lower joint, half width in body sizes; both sides go into one histogram, so that
 # exchanged sides change nothing.
@@ -79,11 +79,11 @@ _SLOT = (_PART[_PIECE, None] * 3 + np.arange(3)) * BINS  # first bin of each sam
 
 
 def describe(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Colours of a person in an (H, W, 3) uint8 RGB picture.
+    """Colours of a person in an (H, W, 3) uint8 RGB image.
 
-    `points` (35, 3) are canonical joints in this picture's pixels. Returns (6, 3, 8) uint8: for each of
+    `points` (35, 3) are canonical joints in this image's pixels. Returns (6, 3, 8) uint8: for each of
     `PARTS` the histograms of L* and of a* and b* as at medium light, each summing to about 255; all 0 where the part is hidden
-    or outside the picture.
+    or outside the image.
     """
     places, shown = _places(points)
     height, width = image.shape[:2]
@@ -109,7 +109,7 @@ def describe(image: np.ndarray, points: np.ndarray) -> np.ndarray:
 def average(descriptors: Iterable[np.ndarray | None]) -> np.ndarray:
     """(6, 3, 8) float: each bin's mean over the middle 60 % of the sightings of its part, normalised to 1.
 
-    Trimming keeps out the pictures in which an arm or somebody else covered a part. Parts never seen are 0.
+    Trimming keeps out the images in which an arm or somebody else covered a part. Parts never seen are 0.
     """
     known = [d for d in descriptors if d is not None]
     out = np.zeros(SHAPE)
@@ -147,12 +147,14 @@ def part_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _places(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sample points (N, 2) in pixels and (pieces,) bool whether each piece shows."""
-    xy, sure = points[:, :2], points[:, 2] >= _SURE
+    xy, confident = points[:, :2], points[:, 2] >= _CONFIDENT
     ls, rs, lh, rh = xy[_TORSO]
     size = max(math.hypot(*(ls + rs - lh - rh)) / 2 / 0.29, math.hypot(*(ls - rs)) / 0.21, 1.0)
     along = xy[_LOWER] - xy[_UPPER]
     normal = along[:, ::-1] * (-1, 1) / np.maximum(np.sqrt((along**2).sum(axis=1, keepdims=True)), 1e-6)
-    shown = np.array([(points[_HEAD, 2] > 0).all(), sure[_TORSO].all(), *(sure[_UPPER] & sure[_LOWER])])
+    shown = np.array(
+        [(points[_HEAD, 2] > 0).all(), confident[_TORSO].all(), *(confident[_UPPER] & confident[_LOWER])]
+    )
     return _MIX @ xy + size * (_FIXED + _ACROSS[:, None] * normal[_LIMB]), shown
 
 

@@ -1,4 +1,4 @@
-"""Cleaning of a person's 2D track offline: sides, outliers, white jitter, short gaps; without lag.
+"""Cleaning of a person's 2D track offline: sides, outliers, white noise, short gaps; without lag.
 
 Mild by design: nearly all of a detector's error is slow (research: correlation times of 0.1 to
 0.4 s) and is the lifter's business, which was trained on it. Here goes only what no network should see.
@@ -27,7 +27,7 @@ _BLOCK = 1024  # frames worked on at once, where neighbours are laid side by sid
 
 @dataclass(frozen=True)
 class CleanConfig:
-    """Settings of `clean`; lengths in body sizes, about the standing height in the picture."""
+    """Settings of `clean`; lengths in body sizes, about the standing height in the image."""
 
     smoothing: float = 0.022  # seconds; a sure point's motion is halved at 1 / (2 pi smoothing) = 7 Hz
     neighbours: float = 0.07  # seconds to both sides that an outlier is judged by
@@ -48,7 +48,7 @@ class CleanReport:
 
 
 def clean(track: KeypointTrack, config: CleanConfig = CleanConfig()) -> tuple[KeypointTrack, CleanReport]:
-    """Repair sides, mute outliers, take white jitter off, fill gaps up to `config.fill` seconds.
+    """Repair sides, mute outliers, take white noise off, fill gaps up to `config.fill` seconds.
 
     Stretches between longer gaps are treated apart; in those gaps `seen` stays False and the
     confidence 0, and coordinates are interpolated so that they are finite. Confidence never rises.

@@ -19,7 +19,7 @@ from inference_backend.video.probe import VideoInfo, probe
 from inference_backend.video.sequence import ImageSequence
 
 from .appearance import describe
-from .detector import Detection, Detector, SeesOthers
+from .detector import Detection, Detector, MultiPersonHint
 from .footage import FootageMeter, summarise
 from .layouts import to_canonical
 from .segment import Segment
@@ -29,12 +29,12 @@ from .tracking import TrackingConfig, follow_person
 _log = logging.getLogger(__name__)
 Report = Callable[[str, int, int | None], None]
 
-_AHEAD = 4  # decoded pictures ready per segment: bounds memory
+_AHEAD = 4  # decoded images ready per segment: bounds memory
 _SHORT = 1.0  # seconds; shorter clips are one segment
 _SEGMENT = 20.0  # seconds of clip that one detector works through at most
 # Seconds before a segment in which a detector that follows finds its person, and as a share of a clip that is short.
 # A fresh start moves BlazePose's points by 0.6 % of the body's height; after 0.17 s it is 0.4, after 0.5 s 0.25 %, and
-# from picture to picture they tremble by 1 % (measured).
+# from image to image they tremble by 1 % (measured).
 _WARM_UP, _WARM_UP_SHARE = 0.5, 0.1
 _LOOK = 0.1  # seconds between looks at what a person wears: enough for an average, nearly free
 _MEASURE = 1.5  # seconds between looks at the footage itself, but ...
@@ -54,13 +54,13 @@ def detect_video(
     workers: int | None = None,
     tracking: TrackingConfig = TrackingConfig(),
     person: PersonSeed | None = None,
-    spares: list[Detector] | None = None,
+    worker_detectors: list[Detector] | None = None,
 ) -> KeypointTrack:
     """Find one person, by default the most prominent, in every frame shown at start <= time < end (seconds).
 
-    To follow a chosen `person` among others the detector must find all of them. Further threads use the `spares`,
-    detectors of the same kind; what is lacking is spawned into that list and stays there for the next clip. Without
-    it the spawned ones are closed.
+    To follow a chosen `person` among others the detector must find all of them. Further threads use the `worker_detectors`,
+    detectors of the same kind; what is lacking is cloned into that list and stays there for the next clip. Without
+    it the cloned ones are closed.
 
     The clip is cut into segments at places that depend on the clip alone, so that the result does
     not depend on the number of `workers` (threads; by default one per core, at most 4). `report`
@@ -76,7 +76,7 @@ def detect_video(
     length = last - (start or 0.0)
     measure = max(min(_MEASURE, length / _MEASURES[0]), length / _MEASURES[1])
     job = _Job(source, detector, index, segments, warn, measure)
-    kept = [] if spares is None else spares
+    kept = [] if worker_detectors is None else worker_detectors
     try:
         job.run(
             min(len(segments), workers or min(os.cpu_count() or 1, 4)),
@@ -84,9 +84,9 @@ def detect_video(
             lambda done: report("detect", min(done, total), total),
         )
     finally:
-        if spares is None:
-            for spare in kept:
-                spare.close()
+        if worker_detectors is None:
+            for worker_detector in kept:
+                worker_detector.close()
     return _assemble(segments, info, detector, tracking, person)
 
 
@@ -132,10 +132,12 @@ class _Job:
         self._lock, self._spawning, self._stop = threading.Lock(), threading.Lock(), threading.Event()
         self._done, self._error, self._said = 0, None, set()
 
-    def run(self, workers: int, spares: list[Detector], report: Callable[[int], None]) -> None:
-        """`spares` are for all threads but the first; what is lacking is spawned into it."""
+    def run(self, workers: int, worker_detectors: list[Detector], report: Callable[[int], None]) -> None:
+        """`worker_detectors` are for all threads but the first; what is lacking is cloned into it."""
         threads = [
-            threading.Thread(target=self._work, args=(spares, i), name=f"gentg-detect-{i}", daemon=True)
+            threading.Thread(
+                target=self._work, args=(worker_detectors, i), name=f"gentg-detect-{i}", daemon=True
+            )
             for i in range(workers)
         ]
         for thread in threads:
@@ -155,22 +157,22 @@ class _Job:
         for text in sorted(self._said):
             self._warn(text)
 
-    def _work(self, spares: list[Detector], number: int) -> None:
+    def _work(self, worker_detectors: list[Detector], number: int) -> None:
         try:
             detector = self._detector
             if number:
                 with self._spawning:  # one after the other: the list tells who is next
-                    while len(spares) < number and not self._stop.is_set():
-                        spares.append(self._detector.spawn())
+                    while len(worker_detectors) < number and not self._stop.is_set():
+                        worker_detectors.append(self._detector.clone())
                     if self._stop.is_set():
                         return
-                detector = spares[number - 1]
+                detector = worker_detectors[number - 1]
             while not self._stop.is_set():
                 with self._lock:
                     if not self._waiting:
                         return
                     segment = self._waiting.pop()
-                detector.forget()
+                detector.reset()
                 self._detect(segment, detector)
         except BaseException as error:  # re-raised in the thread that waits
             with self._lock:
@@ -180,7 +182,7 @@ class _Job:
     def _detect(self, segment: Segment, detector: Detector) -> None:
         start = segment.warm_up if segment.begin is not None else None
         next_look = -math.inf
-        others = detector.others if isinstance(detector, SeesOthers) else None
+        others = detector.sees_several if isinstance(detector, MultiPersonHint) else None
         meter = FootageMeter(self._measure, detector.layout, others, max(_OTHERS, 4 * self._measure))
         frames = decode(
             self._source,
@@ -228,7 +230,7 @@ def _assemble(
             "no_person",
             "No person was found in the clip.",
             file=info.path,
-            hint="The person should be at least a fifth of the picture's height, lit, and mostly in the picture.",
+            hint="The person should be at least a fifth of the image's height, lit, and mostly in the image.",
         )
     keypoints = np.zeros((len(times), NUM_JOINTS, 3))
     world = None

@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One person in one picture. Pixels have (0, 0) at the outer corner of the first pixel."""
+    """One person in one image. Pixels have (0, 0) at the outer corner of the first pixel."""
 
     keypoints: np.ndarray  # (K, 3) x, y pixels and confidence 0..1, the detector's layout
     score: float  # 0..1 that this is a person
@@ -20,22 +20,22 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Finds people in pictures. An instance serves one thread; it is closed after use."""
+    """Finds people in images. An instance serves one thread; it is closed after use."""
 
     name: str
     layout: str  # key of layouts.LAYOUTS
     version: str  # of the runtime
     hashes: dict[str, str]  # model file -> sha256, for caches and the result's record
-    max_size: int  # shorter side in pixels above which pictures bring no more accuracy
-    follows: bool  # it looks where the person was in the picture before, so pictures must come in order
+    max_size: int  # shorter side in pixels above which images bring no more accuracy
+    follows: bool  # it looks where the person was in the image before, so images must come in order
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """People in an (H, W, 3) uint8 RGB picture."""
+        """People in an (H, W, 3) uint8 RGB image."""
 
-    def forget(self) -> None:
-        """The next picture has nothing to do with those before: go on as a fresh one would."""
+    def reset(self) -> None:
+        """The next image has nothing to do with those before: go on as a fresh one would."""
 
-    def spawn(self) -> Detector:
+    def clone(self) -> Detector:
         """A fresh one of the same kind, for another thread."""
 
     def close(self) -> None:
@@ -43,11 +43,11 @@ class Detector(Protocol):
 
 
 @runtime_checkable
-class SeesOthers(Protocol):
-    """A detector that can tell whether a picture shows others than the person it follows."""
+class MultiPersonHint(Protocol):
+    """A detector that can tell whether an image shows others than the person it follows."""
 
-    def others(self, image: np.ndarray, found: list[Detection]) -> bool:
-        """Whether an (H, W, 3) uint8 RGB picture in which these were `found` shows more people than one."""
+    def sees_several(self, image: np.ndarray, found: list[Detection]) -> bool:
+        """Whether an (H, W, 3) uint8 RGB image in which these were `found` shows more people than one."""
 
 
 def box_of(keypoints: np.ndarray, least: float = 0.1) -> np.ndarray:

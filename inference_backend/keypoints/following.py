@@ -1,4 +1,4 @@
-"""One person's track as the pictures come: the same gates as tracking.py, without a look ahead."""
+"""One person's track as the images come: the same gates as tracking.py, without a look ahead."""
 
 from __future__ import annotations
 

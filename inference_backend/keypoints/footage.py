@@ -1,6 +1,6 @@
-"""What the pictures themselves allow: sharpness of the person, other people, a moving camera.
+"""What the images themselves allow: sharpness of the person, other people, a moving camera.
 
-Measured on a few pictures a minute while detection runs, at low resolution: two to four hundredths of its time.
+Measured on a few images a minute while detection runs, at low resolution: two to four hundredths of its time.
 `gentg_blender.core.filming_check` turns the summary into advice.
 """
 
@@ -20,28 +20,28 @@ from .detector import Detection
 from .layouts import to_canonical
 
 _CROP = 256  # pixels that a person's height is scaled down to: what the pose network sees
-_SURE = 0.5  # confidence of the points that a limb is measured between
-_SMALL = 240  # longer side in pixels of the pictures in which the background is followed
-_APART = 0.2  # seconds between the two pictures of a pair: lets slow pans show
+_CONFIDENT = 0.5  # confidence of the points that a limb is measured between
+_SMALL = 240  # longer side in pixels of the images in which the background is followed
+_APART = 0.2  # seconds between the two images of a pair: lets slow pans show
 _FEATURES, _ENOUGH = 150, 12
 _AGREE = 0.5  # share of the background that must move as one for the motion to be the camera's
-_EDGE = 1.0  # pixels of the small picture by which a feature may miss that motion
+_EDGE = 1.0  # pixels of the small image by which a feature may miss that motion
 
 
 @dataclass(frozen=True)
-class Look:
+class FootageSample:
     """One look at the footage; None = could not be measured."""
 
     time: float  # seconds
     blur: float | None  # 0 (razor sharp) to 1, of the person
     others: bool | None  # whether there are more people than one
-    camera: float | None  # speed of the background, picture widths per second
+    camera: float | None  # speed of the background, image widths per second
 
 
 class FootageMeter:
-    """Sees every picture of a stretch and looks closer at one every `every` seconds.
+    """Sees every image of a stretch and looks closer at one every `every` seconds.
 
-    `others` (as of SeesOthers) costs more than all else together, so it is asked every `others_every` seconds.
+    `others` (as of MultiPersonHint) costs more than all else together, so it is asked every `others_every` seconds.
     """
 
     def __init__(
@@ -51,23 +51,23 @@ class FootageMeter:
         others: Callable[[np.ndarray, list[Detection]], bool] | None,
         others_every: float,
     ):
-        self.looks: list[Look] = []
+        self.looks: list[FootageSample] = []
         self._every, self._layout, self._others, self._others_every = every, layout, others, others_every
         self._next = self._next_others = -math.inf
-        self._pair: tuple[float, np.ndarray, np.ndarray, Look] | None = (
-            None  # time, picture, mask, look so far
+        self._pair: tuple[float, np.ndarray, np.ndarray, FootageSample] | None = (
+            None  # time, image, mask, look so far
         )
 
     def see(self, time: float, image: np.ndarray, found: list[Detection]) -> None:
-        """The next (H, W, 3) uint8 RGB picture and the people found in it (its pixels)."""
+        """The next (H, W, 3) uint8 RGB image and the people found in it (its pixels)."""
         if self._pair is not None and time >= self._pair[0] + _APART - 1e-6:
             before, first, mask, look = self._pair
             self._pair = None
             speed = None
-            if time - before < 2 * _APART:  # no gap between the pictures
+            if time - before < 2 * _APART:  # no gap between the images
                 shift = background_shift(first, small_grey(image), mask)
                 speed = None if shift is None else shift / (time - before)
-            self.looks[-1] = Look(look.time, look.blur, look.others, speed)
+            self.looks[-1] = FootageSample(look.time, look.blur, look.others, speed)
         if time >= self._next - 1e-6:
             self._next = time + self._every
             people = [to_canonical(d.keypoints, self._layout) for d in found]
@@ -75,7 +75,7 @@ class FootageMeter:
             others = None
             if self._others is not None and time >= self._next_others - 1e-6:
                 others, self._next_others = self._others(image, found), time + self._others_every
-            self.looks.append(Look(time, blur, others, None))
+            self.looks.append(FootageSample(time, blur, others, None))
             small = small_grey(image)
             self._pair = (
                 time,
@@ -85,12 +85,12 @@ class FootageMeter:
             )
 
 
-def summarise(looks: list[Look]) -> dict[str, Any]:
+def summarise(looks: list[FootageSample]) -> dict[str, Any]:
     """What is kept of the looks, as JSON values; a measure that nothing supports is None.
 
     `looks`: how many; `blur`: median over the looks, 0..1; `others`: share of the looks that show more people than
     one, of those that were looked through for them; `camera_speed`, `camera_speed_90`: median and 90th percentile of the
-    background's motion, picture widths per second.
+    background's motion, image widths per second.
     """
     blur = [k.blur for k in looks if k.blur is not None]
     others = [k.others for k in looks if k.others is not None]
@@ -113,17 +113,17 @@ def _rounded(value: float) -> float:
 
 
 def person_blur(image: np.ndarray, points: np.ndarray) -> float | None:
-    """Blur of a person in an (H, W, 3) uint8 RGB picture, 0 (sharp) to 1; None if too little of them shows.
+    """Blur of a person in an (H, W, 3) uint8 RGB image, 0 (sharp) to 1; None if too little of them shows.
 
     `points` (35, 3) canonical joints in its pixels. The measure of Crete et al. 2007, "The blur effect: perception
     and estimation with a new no-reference perceptual blur metric": how much of the differences between neighbouring
-    pixels stays when the picture is blurred once more; the worse of both directions, so that motion blur counts.
+    pixels stays when the image is blurred once more; the worse of both directions, so that motion blur counts.
     Taken on the body and its outline alone, at the size that the pose network sees.
     """
-    sure = points[:, 2] >= _SURE
-    if sure.sum() < 6:
+    confident = points[:, 2] >= _CONFIDENT
+    if confident.sum() < 6:
         return None
-    low, high = points[sure, :2].min(axis=0), points[sure, :2].max(axis=0)
+    low, high = points[confident, :2].min(axis=0), points[confident, :2].max(axis=0)
     extent = float((high - low).max())
     if extent < 32:
         return None
@@ -140,7 +140,7 @@ def person_blur(image: np.ndarray, points: np.ndarray) -> float | None:
     body = np.zeros(grey.shape, np.uint8)
     places = ((points[:, :2] - (x0, y0)) * scale).round().astype(int)
     for joint, parent in enumerate(JOINT_PARENTS):
-        if parent >= 0 and sure[joint] and sure[parent]:
+        if parent >= 0 and confident[joint] and confident[parent]:
             cv2.line(
                 body,
                 places[joint].tolist(),
@@ -175,7 +175,7 @@ def small_grey(image: np.ndarray) -> np.ndarray:
 
 
 def background_mask(small: np.ndarray, shape: tuple[int, ...], boxes: list[np.ndarray]) -> np.ndarray:
-    """Like `small`, uint8: 0 on people's boxes and around. `boxes` are in pixels of the full picture of `shape`."""
+    """Like `small`, uint8: 0 on people's boxes and around. `boxes` are in pixels of the full image of `shape`."""
     scale = small.shape[1] / shape[1]
     mask = np.full(small.shape[:2], 255, np.uint8)
     for box in boxes:
@@ -187,7 +187,7 @@ def background_mask(small: np.ndarray, shape: tuple[int, ...], boxes: list[np.nd
 
 
 def background_shift(first: np.ndarray, then: np.ndarray, mask: np.ndarray) -> float | None:
-    """How far the background moved between two small pictures, in picture widths: mean over the picture.
+    """How far the background moved between two small images, in image widths: mean over the image.
 
     Features where the mask is not 0 are followed (Lucas-Kanade); the similarity that most of them share is the
     camera's motion, whatever moves otherwise. None where too few features or too little agreement is found.

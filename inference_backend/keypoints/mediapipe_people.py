@@ -1,8 +1,8 @@
 """Several people with MediaPipe's own models: BlazePose's detector asked again with found people painted over.
 
-The wheel's person detector answers with the most prominent person only, whatever else is in the picture. Painted
+The wheel's person detector answers with the most prominent person only, whatever else is in the image. Painted
 over, that person is gone and it answers with the next one. Each person's points then come from a crop of their own
-that follows them from picture to picture, like MediaPipe's graph does for its one person.
+that follows them from image to image, like MediaPipe's graph does for its one person.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ node {
   output_stream: "ROI:next_roi"
 }
 """
-_SEARCH = 6  # pictures between two searches for people who are not followed yet
-_TILES = 5  # every n-th search also looks at tiles, for people too small in the whole picture
+_SEARCH = 6  # images between two searches for people who are not followed yet
+_TILES = 5  # every n-th search also looks at tiles, for people too small in the whole image
 # Measured on five clips: people's second look differs from the first by 0.002 to 0.02 of their circle's diameter,
 # furniture's by 0.07 or gives nothing.
 _STABLE = 0.04
@@ -60,7 +60,7 @@ class _PersonFinder:
             self._graph.process(np.zeros((64, 64, 3), np.uint8))
 
     def first(self, image: np.ndarray) -> Candidate | None:
-        """The most certain person of an (H, W, 3) uint8 RGB picture; furniture may look like one."""
+        """The most certain person of an (H, W, 3) uint8 RGB image; furniture may look like one."""
         found = self._graph.process(np.ascontiguousarray(image)).detections
         if not found:
             return None
@@ -93,14 +93,14 @@ class Candidate:
 
 @dataclass
 class _Followed:
-    roi: Any  # NormalizedRect in which the next picture is searched
+    roi: Any  # NormalizedRect in which the next image is searched
     last: Detection
 
 
 class MediapipePeople:
-    """Detector of all people in a picture, at most `most`, with 33 points and 3D each.
+    """Detector of all people in an image, at most `most`, with 33 points and 3D each.
 
-    Pictures come in order; `forget` says that the next one is unrelated to those before.
+    Images come in order; `reset` says that the next one is unrelated to those before.
     """
 
     name, layout, max_size, follows = "mediapipe-people", "blazepose33", 720, True
@@ -118,15 +118,15 @@ class MediapipePeople:
             self._points = SolutionBase(graph_config=_POINTS, side_inputs={"complexity": 1})
             whole = NormalizedRect(x_center=0.5, y_center=0.5, width=1.0, height=1.0)
             self._points.process({"image": np.zeros((64, 64, 3), np.uint8), "roi": whole})
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
-        """The next picture has nothing to do with those before."""
+    def reset(self) -> None:
+        """The next image has nothing to do with those before."""
         self._people: list[_Followed] = []
         self._count = 0
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """Everybody in an (H, W, 3) uint8 RGB picture, the largest first."""
+        """Everybody in an (H, W, 3) uint8 RGB image, the largest first."""
         if self._points is None:
             raise RuntimeError("the detector is closed")
         self._people = self._follow(image)
@@ -139,14 +139,14 @@ class MediapipePeople:
         return [p.last for p in self._people]
 
     def somebody_besides(self, image: np.ndarray, known: list[Detection]) -> bool:
-        """Whether a picture, on its own, shows a person who is not among the `known` ones."""
+        """Whether an image, on its own, shows a person who is not among the `known` ones."""
         return bool(self._search(image, known, len(known) + 1, tiles=True))
 
-    def others(self, image: np.ndarray, found: list[Detection]) -> bool:
-        """Whether a picture shows more people than one: this detector has found them all."""
+    def sees_several(self, image: np.ndarray, found: list[Detection]) -> bool:
+        """Whether an image shows more people than one: this detector has found them all."""
         return len(found) > 1
 
-    def spawn(self) -> MediapipePeople:
+    def clone(self) -> MediapipePeople:
         return MediapipePeople(self._most)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class MediapipePeople:
     # ------------------------------------------------------------------ following
 
     def _follow(self, image: np.ndarray) -> list[_Followed]:
-        """The followed people in the next picture, without those who were lost."""
+        """The followed people in the next image, without those who were lost."""
         after: list[tuple[float, _Followed]] = []
         for person in self._people:
             others = [p.last for p in self._people if p is not person and _near(person.roi, p.last, image)]
@@ -231,7 +231,7 @@ class MediapipePeople:
 
 
 def without(image: np.ndarray, person: Detection, others: list[Detection]) -> np.ndarray:
-    """A copy of the picture with the other people's bodies grey, except where `person`'s own body is."""
+    """A copy of the image with the other people's bodies grey, except where `person`'s own body is."""
     import cv2
 
     height, width = image.shape[:2]
@@ -256,8 +256,8 @@ def without(image: np.ndarray, person: Detection, others: list[Detection]) -> np
 
 
 def windows(height: int, width: int, tiles: bool) -> list[tuple[int, int, int, int]]:
-    """Where to look for people, (x0, y0, x1, y1): the whole picture and, with `tiles`, overlapping squares along its
-    longer side, since in the whole picture the detector overlooks people below a fifth of it."""
+    """Where to look for people, (x0, y0, x1, y1): the whole image and, with `tiles`, overlapping squares along its
+    longer side, since in the whole image the detector overlooks people below a fifth of it."""
     side, longer = min(height, width), max(height, width)
     out = [(0, 0, width, height)]
     if tiles and longer >= 1.2 * side:

@@ -19,7 +19,7 @@ class MediapipePose:
     name, layout, max_size, follows = "mediapipe", "blazepose33", 720, True
 
     def __init__(self, others: _Others | None = None) -> None:
-        """`others` is shared with the detector that this one was spawned by. Raises GentgError("missing_dependency")
+        """`others` is shared with the detector that this one was cloned by. Raises GentgError("missing_dependency")
         if MediaPipe or one of its models is absent."""
         solution, root = runtime.load()
         self.version = runtime.version()
@@ -32,11 +32,11 @@ class MediapipePose:
                 min_detection_confidence=0.5,
                 min_tracking_confidence=0.5,
             )
-            # The graph starts in threads of its own; an empty picture waits for them and their messages.
+            # The graph starts in threads of its own; an empty image waits for them and their messages.
             self._pose.process(_EMPTY)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """At most one person in an (H, W, 3) uint8 RGB picture."""
+        """At most one person in an (H, W, 3) uint8 RGB image."""
         if self._pose is None:
             raise RuntimeError("the detector is closed")
         if runtime.first_person.is_set():
@@ -49,19 +49,19 @@ class MediapipePose:
         runtime.first_person.set()
         return [detection_of(result.pose_landmarks, result.pose_world_landmarks, *image.shape[1::-1])]
 
-    def others(self, image: np.ndarray, found: list[Detection]) -> bool:
-        """Whether a picture shows more people than one; `found` is who was found in it (pixels of this picture)."""
+    def sees_several(self, image: np.ndarray, found: list[Detection]) -> bool:
+        """Whether an image shows more people than one; `found` is who was found in it (pixels of this image)."""
         return self._others.there(image, found)
 
-    def forget(self) -> None:
-        """As a fresh one: all that the graph carries from picture to picture is where the person was, and an empty
-        picture shows nobody there."""
+    def reset(self) -> None:
+        """As a fresh one: all that the graph carries from image to image is where the person was, and an empty
+        image shows nobody there."""
         if self._pose is None:
             raise RuntimeError("the detector is closed")
         if self._pose.process(_EMPTY).pose_landmarks is not None:
             self._pose.reset()
 
-    def spawn(self) -> MediapipePose:
+    def clone(self) -> MediapipePose:
         return MediapipePose(self._others)
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class _Others:
 
 
 def detection_of(landmarks: Any, world_landmarks: Any, width: int, height: int) -> Detection:
-    """A `Detection` from MediaPipe's landmark lists of a picture of this size."""
+    """A `Detection` from MediaPipe's landmark lists of an image of this size."""
     points = np.array([(p.x * width, p.y * height, p.visibility) for p in landmarks.landmark])
     points[:, 2] = np.clip(points[:, 2], 1e-3, 1.0)  # 0 would mean that the point is absent
     world = np.array([(p.x, p.y, p.z) for p in world_landmarks.landmark])

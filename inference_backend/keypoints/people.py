@@ -1,4 +1,4 @@
-"""Who is in a clip: a few pictures over its length, everybody in each, the same people recognised over time."""
+"""Who is in a clip: a few images over its length, everybody in each, the same people recognised over time."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ _EVERY, _FEWEST = 1.5, 6  # seconds between samples, where that needs fewer than
 _SEEK = 20.0  # seconds of clip above which it is quicker to jump from sample to sample
 _MAX_SIZE = 1080  # shorter side in pixels: small people in the background need more than the detectors do
 _THUMBNAIL = 256  # pixels, longer side
-_HINT = "Film the whole person, lit, at least a fifth of the picture's height."
+_HINT = "Film the whole person, lit, at least a fifth of the image's height."
 
 # Costs of calling two sightings one person; a cost of 1 is "hardly". Appearance distances as in tracking.py: seconds of
-# one person differ by 2.7, single pictures more.
+# one person differ by 2.7, single images more.
 _LOOK = 8.0  # L*a*b* units
 _REACH, _SPEED = 0.5, 0.4  # body sizes, and per second: how far people are from where they were last seen
 _GROWTH = 1.6  # factor of the size, between neighbouring samples
 _BLIND = 4.0  # seconds over which place alone may tell, when clothes are not seen
 _LEAST_SCORE = 0.35
-_ONCE_SCORE = 0.75  # least of somebody seen in one picture of several only, unless large ...
-_ONCE_SIZE = 0.25  # ... and least diagonal, of the picture's height
+_ONCE_SCORE = 0.75  # least of somebody seen in one image of several only, unless large ...
+_ONCE_SIZE = 0.25  # ... and least diagonal, of the image's height
 _ALIKE = 4.5  # L*a*b* units below which two people who are never seen together are one
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody in the clip. Boxes are pixels of the upright, unscaled picture."""
+    """Somebody in the clip. Boxes are pixels of the upright, unscaled image."""
 
-    share: float  # of the sampled pictures that show this person, 0..1
+    share: float  # of the sampled images that show this person, 0..1
     box: tuple[float, float, float, float]  # x0, y0, x1, y1: the typical one
     seed: PersonSeed  # where this person is seen best: names him or her in `EstimateSettings.person`
     thumbnail: bytes  # JPEG
@@ -66,7 +66,7 @@ class PeopleFound:
     """The people of a clip, the most prominent first (size times confidence over the samples)."""
 
     people: list[Person]
-    sampled: int  # pictures looked at
+    sampled: int  # images looked at
     image_size: tuple[int, int]  # width, height in pixels
 
 
@@ -77,7 +77,7 @@ class _Sighting:
     detection: Detection  # unscaled pixels, with appearance
     middle: np.ndarray  # (2,) of the box
     size: float  # diagonal of the box
-    clear: float  # 0..1: not covered by others, not cut off by the picture's edge
+    clear: float  # 0..1: not covered by others, not cut off by the image's edge
     thumbnail: bytes
 
     @property
@@ -93,9 +93,9 @@ def find_people(
     report: Report = lambda stage, done, total: None,
     samples: int = MOST_SAMPLES,
 ) -> PeopleFound:
-    """Everybody seen in the clip at start <= time < end (seconds), in at most `samples` pictures spread over it.
+    """Everybody seen in the clip at start <= time < end (seconds), in at most `samples` images spread over it.
 
-    `detector` must find all people; between pictures that do not follow each other its `forget` is called, if it has
+    `detector` must find all people; between images that do not follow each other its `reset` is called, if it has
     one. `report` gets ("people", samples done, of how many) and may raise to stop.
     Raises GentgError: what video.decode raises, no_person, cancelled (through `report`).
     """
@@ -104,12 +104,12 @@ def find_people(
     length = max(last - begin, 0.0)
     count = max(1, min(samples, max(_FEWEST, math.ceil(length / _EVERY)), math.floor(length * info.fps) or 1))
     times = begin + (np.arange(count) + 0.5) * length / count
-    forget = getattr(detector, "forget", lambda: None)
+    reset = getattr(detector, "reset", lambda: None)
     identities: list[list[_Sighting]] = []
     looked = 0
-    for frame in _pictures(source, info, times, begin, last):
+    for frame in _images(source, info, times, begin, last):
         report("people", looked, count)
-        forget()
+        reset()
         _assign(identities, _sightings(looked, frame, detector, info.size))
         looked += 1
     report("people", count, count)
@@ -117,19 +117,19 @@ def find_people(
     people = [p for p in people if not _is_passing_view(p, people)]
     if not people:
         raise GentgError(
-            "no_person", f"Nobody was found in {looked} pictures of the clip.", file=info.path, hint=_HINT
+            "no_person", f"Nobody was found in {looked} images of the clip.", file=info.path, hint=_HINT
         )
     people.sort(key=lambda sightings: -sum(s.weight for s in sightings))
     return PeopleFound([_person(p, looked) for p in people], looked, info.size)
 
 
-# --------------------------------------------------------------------------- pictures
+# --------------------------------------------------------------------------- images
 
 
-def _pictures(
+def _images(
     source: str | os.PathLike | ImageSequence, info: VideoInfo, times: np.ndarray, begin: float, end: float
 ) -> Iterator[Frame]:
-    """The pictures shown at about these times, without decoding more of the clip than necessary."""
+    """The images shown at about these times, without decoding more of the clip than necessary."""
     if isinstance(source, ImageSequence):
         numbers = np.array(source.numbers)
         chosen = sorted({int(np.abs(numbers / source.fps - t).argmin()) for t in times})
@@ -197,7 +197,7 @@ def _sightings(sample: int, frame: Frame, detector: Detector, size: tuple[int, i
 
 
 def _jpeg(image: np.ndarray, box: np.ndarray) -> bytes:
-    """The person with a margin, as square as the picture allows, 256 pixels at most."""
+    """The person with a margin, as square as the image allows, 256 pixels at most."""
     height, width = image.shape[:2]
     side = 1.15 * float((box[2:4] - box[:2]).max())
     extent = np.minimum(max(side, 16.0), (width, height))
@@ -215,7 +215,7 @@ def _jpeg(image: np.ndarray, box: np.ndarray) -> bytes:
 
 
 def _assign(identities: list[list[_Sighting]], seen: list[_Sighting]) -> None:
-    """Give each sighting of one picture to the identity that it continues, or start one with it."""
+    """Give each sighting of one image to the identity that it continues, or start one with it."""
     if identities and seen:
         cost = np.array([[_cost(i, s) for s in seen] for i in identities])
         # Leaving a person out costs 1, so that nobody is forced upon a stranger.

@@ -77,7 +77,7 @@ class _Model:
 
 
 class PersonDetector:
-    """RTMDet (end2end export with NMS inside): picture -> people's boxes."""
+    """RTMDet (end2end export with NMS inside): image -> people's boxes."""
 
     def __init__(self, path: str | os.PathLike, *, least_score: float = 0.4, threads: int = 1):
         self.model = _Model(Path(path), threads)
@@ -91,7 +91,7 @@ class PersonDetector:
         self.size, self.least_score = self.model.size((320, 320)), least_score
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """(N, 5) x0, y0, x1, y1 pixels and score of the people in an RGB picture, best first."""
+        """(N, 5) x0, y0, x1, y1 pixels and score of the people in an RGB image, best first."""
         tensor, scale = self.preprocess(image)
         outputs = self.model.run(tensor)
         return self.postprocess(outputs["dets"][0], outputs["labels"][0], scale, image.shape[:2])
@@ -110,7 +110,7 @@ class PersonDetector:
     def postprocess(
         self, dets: np.ndarray, labels: np.ndarray, scale: float, shape: tuple[int, int]
     ) -> np.ndarray:
-        """Keep people (class 0) above the least score, back in the picture's pixels."""
+        """Keep people (class 0) above the least score, back in the image's pixels."""
         keep = (labels == 0) & (dets[:, 4] >= self.least_score)
         boxes = dets[keep].astype(float)
         boxes[:, :4] /= scale
@@ -121,11 +121,11 @@ class PersonDetector:
 
 @dataclass
 class _Crop:
-    matrix: np.ndarray  # (2, 3) from the crop's to the picture's pixel centres
+    matrix: np.ndarray  # (2, 3) from the crop's to the image's pixel centres
 
 
 class PoseEstimator:
-    """RTMPose (SimCC export): picture and box -> keypoints."""
+    """RTMPose (SimCC export): image and box -> keypoints."""
 
     def __init__(self, path: str | os.PathLike, *, threads: int = 1):
         self.model = _Model(Path(path), threads)
@@ -156,13 +156,13 @@ class PoseEstimator:
         return self.postprocess(outputs["simcc_x"][0], outputs["simcc_y"][0], crop)
 
     def preprocess(self, image: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, _Crop]:
-        """Cut the box, enlarged and widened to the model's aspect, out of the picture."""
+        """Cut the box, enlarged and widened to the model's aspect, out of the image."""
         cv2, _ = _runtime()
         width, height = self.size
         centre = (box[:2] + box[2:4]) / 2
         extent = np.maximum(box[2:4] - box[:2], 1.0) * _ENLARGE
-        scale = max(extent[0] / width, extent[1] / height)  # picture pixels per crop pixel
-        # Outer-corner coordinates: picture = centre + scale (crop - size / 2); cv2 counts pixel centres.
+        scale = max(extent[0] / width, extent[1] / height)  # image pixels per crop pixel
+        # Outer-corner coordinates: image = centre + scale (crop - size / 2); cv2 counts pixel centres.
         shift = centre - scale * np.array([width, height]) / 2 + 0.5 * scale - 0.5
         matrix = np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
         cut = cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -178,7 +178,7 @@ class PoseEstimator:
 
 
 class RtmPose:
-    """Detector of all people in a picture, at most `most` of them, the most certain first."""
+    """Detector of all people in an image, at most `most` of them, the most certain first."""
 
     name, max_size, follows = "rtmpose", 1080, False
 
@@ -224,18 +224,18 @@ class RtmPose:
         return cls(found["dets"][0], found["simcc_x"][0])
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """People in an (H, W, 3) uint8 RGB picture, most certain first."""
+        """People in an (H, W, 3) uint8 RGB image, most certain first."""
         people = self._people(image)[: self._most]
         return [Detection(self._pose(image, p[:4]), float(p[4]), p[:4].copy()) for p in people]
 
-    def others(self, image: np.ndarray, found: list[Detection]) -> bool:
+    def sees_several(self, image: np.ndarray, found: list[Detection]) -> bool:
         """Whether there are more people than one: `found` are all."""
         return len(found) > 1
 
-    def forget(self) -> None:
-        """Nothing to forget: every picture is looked at on its own."""
+    def reset(self) -> None:
+        """Nothing to reset: every image is looked at on its own."""
 
-    def spawn(self) -> RtmPose:
+    def clone(self) -> RtmPose:
         return RtmPose(*self._paths, most=self._most, threads=self._threads)
 
     def close(self) -> None:

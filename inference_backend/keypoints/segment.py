@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .detector import Detection
-from .footage import Look
+from .footage import FootageSample
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Segment:
     """Frames at begin <= time < end; detection starts at `warm_up` to find the person again.
 
     What is found is kept as numbers in rows, not as objects: an hour of video has 216 000 frames. Coordinates are
-    fractions of the picture, since it was scaled while decoding.
+    fractions of the image, since it was scaled while decoding.
     """
 
     warm_up: float | None
@@ -24,7 +24,7 @@ class Segment:
     end: float | None
     frames: array = field(default_factory=lambda: array("q"))  # number in the source, of each frame
     times: array = field(default_factory=lambda: array("d"))  # seconds, of each frame
-    looks: list[Look] = field(default_factory=list)  # at the footage itself
+    looks: list[FootageSample] = field(default_factory=list)  # at the footage itself
     _count: array = field(default_factory=lambda: array("H"))  # people, of each frame
     _numbers: array = field(
         default_factory=lambda: array("f")
@@ -41,7 +41,7 @@ class Segment:
         appearances: list[np.ndarray | None],
         size: tuple[int, int],
     ) -> None:
-        """The next frame and the people found in it, in pixels of a picture of `size` (width, height)."""
+        """The next frame and the people found in it, in pixels of an image of `size` (width, height)."""
         self.frames.append(frame)
         self.times.append(time)
         self._count.append(len(found))
@@ -65,7 +65,7 @@ class Segment:
         return len(self._numbers) // self._width
 
     def detections(self, size: tuple[int, int]) -> list[list[Detection]]:
-        """The people of each frame in pixels of a picture of `size`; single precision."""
+        """The people of each frame in pixels of an image of `size`; single precision."""
         if not self._numbers:
             return [[] for _ in self._count]
         k = 3 * self._points

@@ -3,7 +3,7 @@
 Detectors exchange left and right for single frames or long stretches, mostly all of the body, at
 times arms or legs alone. Each frame has four readings (as is, arms, legs, both exchanged); the best
 sequence is found by the Viterbi algorithm with a memory of four frames, so that a point is predicted
-with its velocity and limbs that cross in the picture are not taken for exchanged ones.
+with its velocity and limbs that cross in the image are not taken for exchanged ones.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ _TORSO = [JOINT_INDEX[n] for n in ("l_shoulder", "r_shoulder", "l_hip", "r_hip")
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Gates of the tracker. Lengths are in body sizes: about the standing height in the picture."""
+    """Gates of the tracker. Lengths are in body sizes: about the standing height in the image."""
 
     reach: float = 0.18  # how far a person's middle may lie from where it is expected
     speed: float = 2.5  # further per second since the person was last seen
@@ -245,7 +245,7 @@ def _named(
                 best, most = track, shared - away
     if best is None:
         raise GentgError("no_person", f"The chosen person was not found {person.time:.2f} s into the clip.",
-                         hint="Look for people in this clip again and choose one, or take the most prominent one.")  # fmt: skip
+                         hint="FootageSample for people in this clip again and choose one, or take the most prominent one.")  # fmt: skip
     return best
 
 

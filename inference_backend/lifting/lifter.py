@@ -25,7 +25,7 @@ WINDOW = 64  # frames: the length the networks were trained on
 SHORTEST = 24  # shorter clips are held at their ends up to this many frames
 FASTEST = 62.0  # frames per second; faster clips are lifted as interleaved slower ones
 BRIDGE = 0.4  # seconds: shorter gaps are lifted through
-ROLLED = np.radians(5.0)  # a camera that leans more is put upright for a second lift
+MAX_ROLL = np.radians(5.0)  # a camera that leans more is put upright for a second lift
 BATCH = 8  # windows at once: fast, and flat in memory
 
 
@@ -47,7 +47,7 @@ class LiftResult:
     tgt: Lifted
     corrected: Lifted
     weights: dict[str, str]  # network -> sha256
-    resampled: float = 0.0  # share of the joints that GPC drew anew
+    resampled: float = 0.0  # share of the joints that GPC drew again
     warnings: list[str] = field(default_factory=list)
 
 
@@ -61,14 +61,14 @@ class _Clip:
     family: int  # index in FAMILIES
 
 
-_Piece = tuple[np.ndarray, Window]  # frame numbers of a window in the clip, and the window
+_FrameWindow = tuple[np.ndarray, Window]  # frame numbers of a window in the clip, and the window
 
 
 @dataclass
 class _Batch:
     """Windows of one length and what TGT says of them, with the frames that short ones are held for."""
 
-    pieces: list[_Piece]
+    pieces: list[_FrameWindow]
     x: Normalised
     times: torch.Tensor  # (B, T) seconds from the window's beginning
     out: TGTOutput
@@ -76,7 +76,7 @@ class _Batch:
     weight: np.ndarray  # (B,) mean confidence: what its readings of the whole clip count
 
     def gravity(self) -> np.ndarray:
-        """(3,) weighted sum of the windows' readings, in the axes of the camera that took the picture."""
+        """(3,) weighted sum of the windows' readings, in the axes of the camera that took the image."""
         down = torch.einsum("btji,btj->bti", self.x.rotation, self.out.gravity)[:, self.cut].mean(1)
         return self.weight @ down.cpu().numpy()
 
@@ -88,7 +88,7 @@ class _Blend:
     Single precision in what has a value for each joint: it decides how much memory a long clip takes.
     """
 
-    back: np.ndarray  # (3, 3) from the axes of the lifted picture to the real camera's
+    back: np.ndarray  # (3, 3) from the axes of the lifted image to the real camera's
     joints: np.ndarray  # (T, 35, 3)
     variance: np.ndarray  # (T, 35, 3)
     root: np.ndarray  # (T, 3)
@@ -169,12 +169,12 @@ class Lifter:
 
         # A few windows tell how the camera leans before the whole clip is lifted, once.
         pieces = self._pieces(seen, clip.times)
-        batch = self._ask(clip, _spread(pieces))
+        batch = self._predict_batch(clip, _spread(pieces))
         down = batch.gravity()
         roll = float(np.arctan2(down[0], down[1]))
-        if abs(roll) <= ROLLED:
+        if abs(roll) <= MAX_ROLL:
             return self._lift(clip, pieces, batch, np.eye(3), report)
-        # Level cameras are what the network knows best, and turning a picture about its axis is exact.
+        # Level cameras are what the network knows best, and turning an image about its axis is exact.
         upright = np.array(
             [[np.cos(roll), -np.sin(roll), 0.0], [np.sin(roll), np.cos(roll), 0.0], [0.0, 0.0, 1.0]]
         )
@@ -185,23 +185,30 @@ class Lifter:
         return result
 
     def _lift(
-        self, clip: _Clip, pieces: list[_Piece], asked: _Batch | None, back: np.ndarray, report: Report | None
+        self,
+        clip: _Clip,
+        pieces: list[_FrameWindow],
+        asked: _Batch | None,
+        back: np.ndarray,
+        report: Report | None,
     ) -> LiftResult:
         """Lift all `pieces`; those in the batch that was `asked` already are not asked again. `back` (3, 3): from the
-        axes of the picture as it is given to the networks to the real camera's."""
+        axes of the image as it is given to the networks to the real camera's."""
         blend, done = _Blend.empty(len(clip.times), back), 0
         random = torch.Generator(device=self.device).manual_seed(self.settings.seed)
         known = {id(piece) for piece in asked.pieces} if asked else set()
         left = _batches([piece for piece in pieces if id(piece) not in known])
-        for batch in itertools.chain([asked] if asked else [], (self._ask(clip, group) for group in left)):
-            self._add(blend, batch, random)
+        for batch in itertools.chain(
+            [asked] if asked else [], (self._predict_batch(clip, group) for group in left)
+        ):
+            self._accumulate(blend, batch, random)
             done += len(batch.pieces)
             if report:
                 report("lift", done, len(pieces))
         return self._result(blend, clip.times)
 
     # ------------------------------------------------------------------ windows
-    def _pieces(self, seen: np.ndarray, times: np.ndarray) -> list[_Piece]:
+    def _pieces(self, seen: np.ndarray, times: np.ndarray) -> list[_FrameWindow]:
         """Frame numbers of every window, with its blend weights."""
         hop = QUALITIES[self.settings.quality].hop
         out = []
@@ -214,7 +221,7 @@ class Lifter:
                 out += [(rows[w.start : w.stop], w) for w in windows(len(rows), WINDOW, hop)]
         return out
 
-    def _ask(self, clip: _Clip, pieces: list[_Piece]) -> _Batch:
+    def _predict_batch(self, clip: _Clip, pieces: list[_FrameWindow]) -> _Batch:
         """TGT's answer to windows of one length; short ones are held at their ends up to SHORTEST frames."""
         frames = np.stack([rows for rows, _ in pieces])
         times = clip.times[frames]
@@ -240,7 +247,7 @@ class Lifter:
         weight = clip.confidence[frames].mean((1, 2), dtype=float) + 1e-6
         return _Batch(pieces, x, s, out, slice(before, before + t), weight)
 
-    def _add(self, blend: _Blend, batch: _Batch, random: torch.Generator) -> None:
+    def _accumulate(self, blend: _Blend, batch: _Batch, random: torch.Generator) -> None:
         """Correct a batch and add it to the sums."""
         out, cut = batch.out, batch.cut
         scale = out.scale * self.calibration
@@ -312,9 +319,9 @@ class Lifter:
         )
 
 
-def _spread(pieces: list[_Piece]) -> list[_Piece]:
+def _spread(pieces: list[_FrameWindow]) -> list[_FrameWindow]:
     """A batch of windows of the commonest length, spread evenly over the clip: no more than lie side by side."""
-    by_size: dict[int, list[_Piece]] = {}
+    by_size: dict[int, list[_FrameWindow]] = {}
     for piece in pieces:
         by_size.setdefault(len(piece[0]), []).append(piece)
     common = max(by_size.values(), key=lambda same: len(same) * len(same[0][0]))
@@ -323,7 +330,7 @@ def _spread(pieces: list[_Piece]) -> list[_Piece]:
     return [common[i] for i in np.linspace(0, len(common) - 1, count).round().astype(int)]
 
 
-def _batches(pieces: list[_Piece]) -> list[list[_Piece]]:
+def _batches(pieces: list[_FrameWindow]) -> list[list[_FrameWindow]]:
     """Windows of one length together, at most BATCH of them."""
     ordered = sorted(pieces, key=lambda piece: len(piece[0]))  # keeps the order in time within a length
     groups = [list(same) for _, same in itertools.groupby(ordered, key=lambda piece: len(piece[0]))]
@@ -344,7 +351,7 @@ def mean_with_mirror(
     times: torch.Tensor,
     family: torch.Tensor,
 ) -> TGTOutput:
-    """Average with the network's answer to the mirrored picture, mirrored back."""
+    """Average with the network's answer to the mirrored image, mirrored back."""
     swap = torch.as_tensor(JOINT_MIRROR, device=points.device)
     flip2 = torch.tensor([-1.0, 1.0], device=points.device)
     flip3 = torch.tensor([-1.0, 1.0, 1.0], device=points.device)

@@ -14,7 +14,7 @@ from inference_backend.lifting.weights import Loaded, load_weights
 from inference_backend.networks.normalise import SMOOTHING, Normalised, normalise
 from inference_backend.networks.streaming import StreamingTGT
 from inference_backend.networks.tgt import FAMILIES
-from inference_backend.solve.rigid_fit import Picture, fit_limbs, stretch_limbs
+from inference_backend.solve.rigid_fit import ObservedKeypoints, fit_limbs, stretch_limbs
 from inference_backend.solve.root_path import place_root
 
 from .body import BodySoFar
@@ -76,7 +76,7 @@ class LiveLifter:
     def step(self, keypoints: np.ndarray, time: float) -> LivePose:
         """The pose at `time` seconds, later than all before, of keypoints (35, 3): x, y pixels and confidence.
 
-        After more than BRIDGE seconds without a step the motion starts anew; body and world stay known.
+        After more than BRIDGE seconds without a step the motion starts again; body and world stay known.
         """
         before = self._recent[-1][0] if self._recent else None
         if before is not None and time - before > BRIDGE:
@@ -130,16 +130,16 @@ class LiveLifter:
         self, joints: np.ndarray, root: np.ndarray, sigma: np.ndarray, sigma_xyz: np.ndarray,
         keypoints: np.ndarray, time: float,
     ) -> np.ndarray:  # fmt: skip
-        """(35, 3) in the camera: limbs of today's lengths fitted to 3D and picture, as offline, then smoothed."""
+        """(35, 3) in the camera: limbs of today's lengths fitted to 3D and image, as offline, then smoothed."""
         lengths, scale = self.body.lengths, self.body.scale
-        picture = Picture(keypoints[None], self.K)
+        observed = ObservedKeypoints(keypoints[None], self.K)
         relative = stretch_limbs(joints[None] * scale, lengths)
         sigma = np.maximum(sigma[None] * scale, _SIGMA_FLOOR)
-        place, _ = place_root(relative, sigma, root[None] * scale, picture)
+        place, _ = place_root(relative, sigma, root[None] * scale, observed)
         mean = place[:, None] + relative
         information = np.maximum(sigma_xyz[None] * scale, _SIGMA_FLOOR) ** -2
-        fitted = fit_limbs(mean, mean, information, lengths, picture)
-        place, _ = place_root(fitted - fitted[:, :1], sigma, root[None] * scale, picture)
+        fitted = fit_limbs(mean, mean, information, lengths, observed)
+        place, _ = place_root(fitted - fitted[:, :1], sigma, root[None] * scale, observed)
 
         parents = np.maximum(JOINT_PARENTS, 0)
         limbs = self._limbs(fitted[0] - fitted[0, parents], time)

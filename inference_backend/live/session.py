@@ -1,4 +1,4 @@
-"""The loop: newest picture, detect, lift, hand out; and what it took."""
+"""The loop: newest image, detect, lift, hand out; and what it took."""
 
 from __future__ import annotations
 
@@ -15,33 +15,31 @@ from inference_backend.keypoints.following import Following
 from inference_backend.keypoints.layouts import to_canonical
 
 from .lifter import LiveLifter, LivePose
-from .sources import Picture
+from .sources import SourceFrame
 
 
 @dataclass(frozen=True)
 class LiveFrame:
-    """What is handed out of one picture."""
+    """What is handed out of one image."""
 
-    index: int  # number of the picture in the source
-    time: float  # seconds from the source's first picture
-    latency: float  # seconds from the picture's arrival to this frame
+    index: int  # number of the image in the source
+    time: float  # seconds from the source's first image
+    latency: float  # seconds from the image's arrival to this frame
     pose: LivePose | None  # None: nobody was seen
-    keypoints: (
-        np.ndarray | None
-    )  # (K, 3) x, y pixels of the unscaled picture and confidence, detector's layout
+    keypoints: np.ndarray | None  # (K, 3) x, y pixels of the unscaled image and confidence, detector's layout
 
 
 class Sink(Protocol):
     """Takes frames; `end` makes what was taken so far complete, whatever ended the stream."""
 
-    def add(self, frame: LiveFrame, picture: Picture) -> None: ...
+    def add(self, frame: LiveFrame, source_frame: SourceFrame) -> None: ...
 
     def end(self, summary: Summary) -> None: ...
 
 
 @dataclass
 class Summary:
-    """Counts of pictures and seconds of latency."""
+    """Counts of images and seconds of latency."""
 
     frames: int = 0  # handed out
     seen: int = 0  # with a person
@@ -63,7 +61,7 @@ _LATENCIES = 100_000  # the newest ones count: an hour at 28 frames a second, in
 
 
 def run_live(
-    pictures: Iterable[Picture],
+    images: Iterable[SourceFrame],
     size: tuple[int, int],
     detector: Detector,
     lifter: LiveLifter,
@@ -73,26 +71,26 @@ def run_live(
     seconds: float | None = None,
     dropped: Callable[[], int] = lambda: 0,
 ) -> Summary:
-    """Lift `pictures` of a source of `size` (width, height) until they end, `stopped`, or `seconds` of them.
+    """Lift `images` of a source of `size` (width, height) until they end, `stopped`, or `seconds` of them.
 
     Every sink gets all frames and is ended in any case, also before an error of the source is passed on.
     """
     following, summary, began = Following(detector.layout), Summary(), time.monotonic()
     try:
-        for picture in pictures:
-            if stopped.is_set() or seconds is not None and picture.time >= seconds:
+        for source_frame in images:
+            if stopped.is_set() or seconds is not None and source_frame.time >= seconds:
                 break
-            if not lifter.is_due(picture.time):
+            if not lifter.is_due(source_frame.time):
                 summary.thinned += 1
                 continue
-            frame = _frame(picture, size, detector, following, lifter)
+            frame = _frame(source_frame, size, detector, following, lifter)
             summary.frames += 1
             summary.seen += frame.pose is not None
             summary.duration = frame.time
             summary.latencies.append(frame.latency)
             del summary.latencies[:-_LATENCIES]
             for sink in sinks:
-                sink.add(frame, picture)
+                sink.add(frame, source_frame)
     finally:
         stopped.set()
         summary.dropped, summary.wall = dropped(), time.monotonic() - began
@@ -102,12 +100,18 @@ def run_live(
 
 
 def _frame(
-    picture: Picture, size: tuple[int, int], detector: Detector, following: Following, lifter: LiveLifter
+    source_frame: SourceFrame,
+    size: tuple[int, int],
+    detector: Detector,
+    following: Following,
+    lifter: LiveLifter,
 ) -> LiveFrame:
-    found = following.choose(picture.time, detector.detect(picture.image))
+    found = following.choose(source_frame.time, detector.detect(source_frame.image))
     pose = keypoints = None
     if found is not None:
-        height, width = picture.image.shape[:2]
+        height, width = source_frame.image.shape[:2]
         keypoints = found.keypoints * [size[0] / width, size[1] / height, 1.0]
-        pose = lifter.step(to_canonical(keypoints, detector.layout), picture.time)
-    return LiveFrame(picture.index, picture.time, time.monotonic() - picture.arrived, pose, keypoints)
+        pose = lifter.step(to_canonical(keypoints, detector.layout), source_frame.time)
+    return LiveFrame(
+        source_frame.index, source_frame.time, time.monotonic() - source_frame.arrived, pose, keypoints
+    )

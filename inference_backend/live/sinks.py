@@ -18,7 +18,7 @@ from inference_backend.preview.draw import Figure, certainty_of, draw_figure, dr
 from inference_backend.video.write import VideoWriter
 
 from .session import LiveFrame, Summary
-from .sources import Picture
+from .sources import SourceFrame
 
 LIVE_VERSION = 1
 _DIGITS = 4  # of metres: a tenth of a millimetre
@@ -67,7 +67,7 @@ class JsonLines:
     def __init__(self, stream: Stream, out: TextIO, stopped):
         self._stream, self._out, self._stopped, self._begun = stream, out, stopped, False
 
-    def add(self, frame: LiveFrame, picture: Picture) -> None:
+    def add(self, frame: LiveFrame, source_frame: SourceFrame) -> None:
         if not self._begun:
             self._begun = True
             self._write(self._stream.header())
@@ -114,7 +114,7 @@ class Recording:
         self._frames: list[LiveFrame] = []
         self._points = 0
 
-    def add(self, frame: LiveFrame, picture: Picture) -> None:
+    def add(self, frame: LiveFrame, source_frame: SourceFrame) -> None:
         self._frames.append(frame)
 
     def end(self, summary: Summary) -> None:
@@ -150,14 +150,14 @@ class Recording:
 
 
 class Preview:
-    """An mp4 of the pictures with the skeleton over them; drawing and encoding take time of the same thread."""
+    """An mp4 of the images with the skeleton over them; drawing and encoding take time of the same thread."""
 
     def __init__(self, stream: Stream, path: Path):
         self._stream, self._path = stream, path
         self._writer: VideoWriter | None = None
 
-    def add(self, frame: LiveFrame, picture: Picture) -> None:
-        image = picture.image.copy()
+    def add(self, frame: LiveFrame, source_frame: SourceFrame) -> None:
+        image = source_frame.image.copy()
         if frame.pose is not None:
             scale = np.array([image.shape[1], image.shape[0]]) / self._stream.image_size
             draw_figure(image, figure_of(frame, self._stream.K, scale))
@@ -175,7 +175,7 @@ class Preview:
 
 
 def figure_of(frame: LiveFrame, K: np.ndarray, scale: np.ndarray) -> Figure:
-    """The pose in a picture whose sides are `scale` (2,) times those that `K` is for."""
+    """The pose in an image whose sides are `scale` (2,) times those that `K` is for."""
     points = frame.pose.xyz_camera
     depth = np.maximum(points[:, 2], 0.05)
     pixels = (points[:, :2] / depth[:, None] * K[[0, 1], [0, 1]] + K[:2, 2]) * scale
@@ -203,7 +203,7 @@ class Datagrams:
         self._socket = socket.socket(family, kind, protocol)
         self._socket.setblocking(False)  # a full buffer loses a frame, as the network may: nothing waits
 
-    def add(self, frame: LiveFrame, picture: Picture) -> None:
+    def add(self, frame: LiveFrame, source_frame: SourceFrame) -> None:
         if time.monotonic() - self._told >= _HEADER_EVERY:
             self._told = time.monotonic()
             self._send(self._stream.header())

@@ -1,4 +1,4 @@
-"""Where pictures come from: a camera, or a file at its own pace or as fast as it goes."""
+"""Where images come from: a camera, or a file at its own pace or as fast as it goes."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ from inference_backend.video.decode import decode
 from inference_backend.video.prefetch import prefetch
 from inference_backend.video.source import limited
 
-_AHEAD = 4  # decoded pictures ready: bounds memory
-LOST = 5.0  # seconds without a picture after which a camera counts as lost
+_AHEAD = 4  # decoded images ready: bounds memory
+LOST = 5.0  # seconds without an image after which a camera counts as lost
 _RETRY = 0.02  # seconds between two tries to read
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture of a source."""
+class SourceFrame:
+    """One image of a source."""
 
     index: int  # number in the source, from 0, those nobody looked at counted too
-    time: float  # seconds from the source's first picture
+    time: float  # seconds from the source's first image
     image: np.ndarray  # (H, W, 3) uint8 RGB, upright, scaled down
     arrived: float  # time.monotonic() when it could first be had
 
 
-def file_pictures(path: Path, max_size: int | None, warn: Callable[[str], None]) -> Iterator[Picture]:
+def file_images(path: Path, max_size: int | None, warn: Callable[[str], None]) -> Iterator[SourceFrame]:
     """All frames of a video as fast as they are taken. Raises GentgError as video.decode does."""
     with prefetch(decode(path, max_size=max_size, warn=warn), _AHEAD) as frames:
         for frame in frames:
-            yield Picture(frame.index, frame.time, frame.image, time.monotonic())
+            yield SourceFrame(frame.index, frame.time, frame.image, time.monotonic())
 
 
-def paced(pictures: Iterator[Picture], stopped: threading.Event) -> Iterator[Picture]:
-    """Each picture when its time has come, by the clock; what comes late is passed on at once."""
+def paced(images: Iterator[SourceFrame], stopped: threading.Event) -> Iterator[SourceFrame]:
+    """Each image when its time has come, by the clock; what comes late is passed on at once."""
     start: float | None = None
-    for picture in pictures:
-        start = time.monotonic() - picture.time if start is None else start
-        due = start + picture.time
+    for source_frame in images:
+        start = time.monotonic() - source_frame.time if start is None else start
+        due = start + source_frame.time
         if stopped.wait(max(0.0, due - time.monotonic())):
             return
-        yield replace(picture, arrived=due)  # a slow decoder's delay is latency too
+        yield replace(source_frame, arrived=due)  # a slow decoder's delay is latency too
 
 
 class Camera:
@@ -62,13 +62,13 @@ class Camera:
             self._device.release()
             raise GentgError(
                 "no_such_file",
-                f"Camera {number} gives no picture.",
+                f"Camera {number} gives no image.",
                 hint="Is it plugged in, allowed for this program, and free of others? The first camera is 0.",
             )
         self.size = (image.shape[1], image.shape[0])
 
-    def pictures(self, max_size: int | None, stopped: threading.Event) -> Iterator[Picture]:
-        """Pictures as they come, until `stopped`. Raises GentgError("empty_video") when none came for LOST seconds."""
+    def images(self, max_size: int | None, stopped: threading.Event) -> Iterator[SourceFrame]:
+        """Images as they come, until `stopped`. Raises GentgError("empty_video") when none came for LOST seconds."""
         target = limited(self.size, max_size)
         start, number = None, 0
         last = time.monotonic()
@@ -79,7 +79,7 @@ class Camera:
                 if now - last > LOST:
                     raise GentgError(
                         "empty_video",
-                        f"Camera {self.number} was lost: no picture for {LOST:g} s.",
+                        f"Camera {self.number} was lost: no image for {LOST:g} s.",
                         hint="Check its cable and whether another program took it. What came before is kept.",
                     )
                 stopped.wait(_RETRY)
@@ -89,7 +89,7 @@ class Camera:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
             if (image.shape[1], image.shape[0]) != target:
                 image = cv2.resize(image, target, interpolation=cv2.INTER_AREA)
-            yield Picture(number, now - start, image, now)
+            yield SourceFrame(number, now - start, image, now)
             number += 1
 
     def close(self) -> None:
@@ -98,37 +98,37 @@ class Camera:
 
 
 class Newest:
-    """Iterates over the newest picture each time: what nobody took in time is dropped and counted, never queued."""
+    """Iterates over the newest image each time: what nobody took in time is dropped and counted, never queued."""
 
-    def __init__(self, pictures: Iterator[Picture], stopped: threading.Event):
+    def __init__(self, images: Iterator[SourceFrame], stopped: threading.Event):
         self.dropped = 0
         self._stopped = stopped
         self._news = threading.Condition()
-        self._waiting: Picture | None = None
+        self._waiting: SourceFrame | None = None
         self._ended, self._error = False, None
-        self._thread = threading.Thread(target=self._run, args=(pictures,), name="gentg-live", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(images,), name="gentg-live", daemon=True)
         self._thread.start()
 
-    def _run(self, pictures: Iterator[Picture]) -> None:
+    def _run(self, images: Iterator[SourceFrame]) -> None:
         try:
-            for picture in pictures:
+            for source_frame in images:
                 with self._news:
                     self.dropped += self._waiting is not None
-                    self._waiting = picture
+                    self._waiting = source_frame
                     self._news.notify()
                 if self._stopped.is_set():
                     break
         except BaseException as error:  # told to whoever iterates
             self._error = error
         finally:
-            close = getattr(pictures, "close", None)
+            close = getattr(images, "close", None)
             if close is not None:
                 close()
             with self._news:
                 self._ended = True
                 self._news.notify()
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[SourceFrame]:
         while True:
             with self._news:
                 # A driver may hang in its read for ever; then only this side can tell.
@@ -137,12 +137,12 @@ class Newest:
                 ):
                     raise GentgError(
                         "empty_video",
-                        f"No picture came for {2 * LOST:g} s.",
+                        f"No image came for {2 * LOST:g} s.",
                         hint="Check the camera's cable. What came before is kept.",
                     )
-                picture, self._waiting = self._waiting, None
-            if picture is not None:
-                yield picture
+                source_frame, self._waiting = self._waiting, None
+            if source_frame is not None:
+                yield source_frame
             elif self._error is not None:
                 raise self._error
             else:

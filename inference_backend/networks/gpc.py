@@ -1,7 +1,7 @@
 """GPC, the Generative Pose Corrector's denoiser: noisy residuals of TGT's pose -> clean residuals.
 
 It works on whitened residuals (true joint - TGT's joint) / TGT's scale, so the noise level means
-the same for a sure and an unsure joint. One token a frame attends over time; the noise level
+the same for a sure and an uncertain joint. One token a frame attends over time; the noise level
 modulates every block (AdaLN). Which joints are being resampled is an input.
 """
 

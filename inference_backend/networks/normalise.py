@@ -1,7 +1,7 @@
-"""Ray normalisation: keypoints of any camera, lens and picture size -> one virtual camera.
+"""Ray normalisation: keypoints of any camera, lens and image size -> one virtual camera.
 
 Each frame's virtual camera looks straight at the person; coordinates are divided by the person's
-angular size. So neither the focal length nor the place in the picture changes what the network
+angular size. So neither the focal length nor the place in the image changes what the network
 sees, and what they do tell (viewing direction, apparent size) is passed beside it.
 """
 
@@ -15,7 +15,7 @@ from gentg_blender.core.skeleton import JOINTS
 
 _TRUNK = torch.tensor([1.0 if n[2:] in ("shoulder", "hip") else 0.1 for n in JOINTS])
 SMOOTHING = 0.25  # seconds; slow enough to be no second source of motion
-TYPICAL_SIZE = 0.12  # angular size of a person who fills half the picture's height
+TYPICAL_SIZE = 0.12  # angular size of a person who fills half the image's height
 TYPICAL_SPREAD = 0.45  # metres: root mean square distance of a standing body's joints from its trunk
 CONDITIONS = 6
 
@@ -29,7 +29,7 @@ class Normalised:
     confidence: torch.Tensor  # (B, T, 35)
     condition: torch.Tensor  # (B, T, CONDITIONS)
     rotation: torch.Tensor  # (B, T, 3, 3)
-    size: torch.Tensor  # (B, T) normalised picture units
+    size: torch.Tensor  # (B, T) normalised image units
 
 
 def normalise(
@@ -68,10 +68,10 @@ def normalise(
 def screen_coordinates(
     points: torch.Tensor, confidence: torch.Tensor, times: torch.Tensor, half_width: torch.Tensor
 ) -> Normalised:
-    """What lifters without ray normalisation see, for comparison: the picture from -1 to 1 across its width.
+    """What lifters without ray normalisation see, for comparison: the image from -1 to 1 across its width.
 
-    Arguments as for `normalise`, and the picture's edge `half_width` (B,) in the units of `points`. The virtual
-    camera is the real one; the network isn't told the lens, nor where in the picture the person stands but by
+    Arguments as for `normalise`, and the image's edge `half_width` (B,) in the units of `points`. The virtual
+    camera is the real one; the network isn't told the lens, nor where in the image the person stands but by
     the points themselves (Pavllo et al. 2019, section 3.1).
     """
     b, t = times.shape
@@ -124,7 +124,7 @@ def _time_kernel(times: torch.Tensor, causal: bool = False) -> torch.Tensor:
 
 
 def _look_at(centre: torch.Tensor) -> torch.Tensor:
-    """Rotations (..., 3, 3) that turn the ray (x, y, 1) onto the optical axis without rolling the picture."""
+    """Rotations (..., 3, 3) that turn the ray (x, y, 1) onto the optical axis without rolling the image."""
     z = torch.nn.functional.normalize(torch.cat([centre, torch.ones_like(centre[..., :1])], -1), dim=-1)
     x = torch.nn.functional.normalize(
         torch.stack([z[..., 2], torch.zeros_like(z[..., 0]), -z[..., 0]], -1), dim=-1

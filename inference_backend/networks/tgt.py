@@ -57,7 +57,7 @@ class TGTOutput:
     joints: torch.Tensor  # (B, T, 35, 3) relative to the pelvis
     directions: torch.Tensor  # (B, T, 35, 3) unit vectors parent -> joint (pelvis: meaningless)
     lengths: torch.Tensor  # (B, 35) clip-level, symmetric, 0 for the pelvis
-    scale: torch.Tensor  # (B, T, 35, 2) Laplace scale in the picture plane and in depth, metres
+    scale: torch.Tensor  # (B, T, 35, 2) Laplace scale in the image plane and in depth, metres
     root: torch.Tensor  # (B, T, 3) pelvis in virtual camera axes, metres
     contacts: torch.Tensor  # (B, T, 4) logits
     gravity: torch.Tensor  # (B, T, 3) unit, down

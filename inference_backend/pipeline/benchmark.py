@@ -86,12 +86,12 @@ def measure_memory(
     """
     if not 0.0 < minutes <= 600.0:
         raise GentgError("bad_request", "--minutes lies between 0 and 600")
-    process, memory, told = psutil.Process(), [], {}
+    process, memory, logged = psutil.Process(), [], {}
 
     def listen(stage: str, done: int, total: int | None, fraction: float, eta: float | None) -> None:
         tenth = 10 * done // total if total else 0
-        if told.get(stage) != tenth:
-            told[stage] = tenth
+        if logged.get(stage) != tenth:
+            logged[stage] = tenth
             memory.append((minutes * tenth / 10, stage, process.memory_info().rss))
         if listener:
             listener(stage, done, total, fraction, eta)
@@ -116,7 +116,7 @@ def _growth(memory: list[tuple[float, str, int]], stage: str, start: float) -> i
 
 
 def loop_clip(clip: Path, out: Path, seconds: float) -> Path:
-    """Repeat the pictures of a clip without encoding them anew until `out` lasts `seconds`. Raises GentgError."""
+    """Repeat the images of a clip without encoding them again until `out` lasts `seconds`. Raises GentgError."""
     from inference_backend.video.source import open_video, video_stream
 
     with av.open(str(out), "w") as target:
@@ -144,7 +144,7 @@ def _networks(
     runs: int,
     make_report: Callable[[], Reporter],
 ) -> tuple[float, float, float]:
-    """CPU ms per frame of TGT alone and of what GPC adds, and the share of joints it drew anew."""
+    """CPU ms per frame of TGT alone and of what GPC adds, and the share of joints it drew again."""
     track, camera = estimator.prepare(clip, settings, make_report())
     share = 0.0
 
@@ -174,7 +174,7 @@ def _detector_alone(
     """Frames a second of the detector on frames that are decoded and scaled already, one after the other."""
     from inference_backend.video.decode import decode
 
-    detector = estimator.detector(settings).spawn()
+    detector = estimator.detector(settings).clone()
     images = []
     for frame in decode(clip, max_size=detector.max_size):
         images.append(frame.image)

@@ -9,12 +9,12 @@ import numpy as np
 
 from gentg_blender.core.contract import EstimateSettings
 
-SENSOR_MM = 36.0  # Blender's default sensor; its lens value fits the longer side of the picture
+SENSOR_MM = 36.0  # Blender's default sensor; its lens value fits the longer side of the image
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """K (3,3) for the upright picture, pixels with (0, 0) at the outer corner of the first one."""
+    """K (3,3) for the upright image, pixels with (0, 0) at the outer corner of the first one."""
 
     K: np.ndarray
     origin: str  # "given" | "field of view" | "metadata" | "image diagonal" | "file"
@@ -31,14 +31,14 @@ def focal_px_from_mm(focal_mm: float, size: tuple[int, int]) -> float:
 
 
 def matrix(focal_px: float, size: tuple[int, int]) -> np.ndarray:
-    """(3,3) pinhole with square pixels and its principal point in the middle of the picture (width, height)."""
+    """(3,3) pinhole with square pixels and its principal point in the middle of the image (width, height)."""
     return np.array([[focal_px, 0.0, size[0] / 2], [0.0, focal_px, size[1] / 2], [0.0, 0.0, 1.0]])
 
 
 def intrinsics(
     settings: EstimateSettings, size: tuple[int, int], stored_focal_px: float | None
 ) -> Intrinsics:
-    """The best known camera for pictures of `size` (width, height)."""
+    """The best known camera for images of `size` (width, height)."""
     if settings.focal_px is not None:
         return Intrinsics(matrix(settings.focal_px, size), "given")
     if settings.fov is not None:

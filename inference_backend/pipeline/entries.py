@@ -80,9 +80,9 @@ def save_people(found: PeopleFound, path: Path) -> None:
         "image_size": found.image_size,
         "people": [p.to_dict() for p in found.people],
     }
-    pictures = {f"thumbnail{i}": np.frombuffer(p.thumbnail, np.uint8) for i, p in enumerate(found.people)}
+    images = {f"thumbnail{i}": np.frombuffer(p.thumbnail, np.uint8) for i, p in enumerate(found.people)}
     with open(path, "wb") as stream:
-        np.savez(stream, notes=np.array(json.dumps(notes)), **pictures)
+        np.savez(stream, notes=np.array(json.dumps(notes)), **images)
 
 
 def load_people(path: Path) -> PeopleFound:

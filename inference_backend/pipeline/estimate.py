@@ -26,7 +26,7 @@ from .inputs import (
     versions,
     weights_on_disk,
 )
-from .memory import give_back
+from .memory import release_memory
 from .outputs import Outputs, staged
 from .reporter import Reporter, peak_memory
 
@@ -48,7 +48,9 @@ class Estimator:
 
     def __init__(self) -> None:
         self._detector: tuple[tuple[str, bool], Any] | None = None
-        self.spares: list[Any] = []  # further detectors of that kind, one for each thread but the first
+        self.worker_detectors: list[
+            Any
+        ] = []  # further detectors of that kind, one for each thread but the first
         self._lifter: tuple[tuple, Any] | None = None
 
     def estimate(
@@ -88,7 +90,7 @@ class Estimator:
                 run = _Run(self, settings, report, Cache.default() if use_cache else Cache(None))
                 camera = intrinsics(settings, info.size, info.focal_px)
                 track = run.clean(run.detect(source))
-                capture = run.to_capture(track, camera, run.turning(source, track, camera))
+                capture = run.to_capture(track, camera, run.camera_rotations(source, track, camera))
                 del track
                 capture.meta["source"] = source_facts(info)
                 run.write(capture, early["capture"])
@@ -96,13 +98,13 @@ class Estimator:
                     from inference_backend.preview import render_preview
 
                     render_preview(source, capture, early.get("preview"), early.get("still"), report)
-            told: list[str] = []
+            warnings: list[str] = []
             if found:
                 from .blender import make_scene
 
-                told = make_scene(found, outputs.capture, clip, late, clip.stem, report, delivery)
+                warnings = make_scene(found, outputs.capture, clip, late, clip.stem, report, delivery)
         result = run.summary(capture, outputs)
-        result["warnings"] = [*result["warnings"], *told]
+        result["warnings"] = [*result["warnings"], *warnings]
         return result
 
     def lift_keypoints(
@@ -189,10 +191,10 @@ class Estimator:
 
     def close_detector(self) -> None:
         """Free the detector, if one is loaded, with its memory; it is loaded again when it is needed."""
-        for detector in (*self.spares, *([] if self._detector is None else [self._detector[1]])):
+        for detector in (*self.worker_detectors, *([] if self._detector is None else [self._detector[1]])):
             detector.close()
-        self.spares, self._detector = [], None
-        give_back()
+        self.worker_detectors, self._detector = [], None
+        release_memory()
 
     def lifter(self, settings: EstimateSettings) -> Any:
         """The loaded networks for these settings."""
@@ -234,16 +236,16 @@ class _Run:
         )
 
         def compute() -> tuple[KeypointTrack, list[str]]:
-            said: list[str] = []
+            warnings: list[str] = []
             return detect_video(
-                source, detector, s.start, s.end, self.report, warn=said.append, person=person,
-                spares=self.estimator.spares,
-            ), said  # fmt: skip
+                source, detector, s.start, s.end, self.report, warn=warnings.append, person=person,
+                worker_detectors=self.estimator.worker_detectors,
+            ), warnings  # fmt: skip
 
-        track, said = self._through_cache(
+        track, warnings = self._through_cache(
             "detect", key, load_detection, compute, lambda v, path: save_detection(*v, path)
         )
-        self.warnings += said
+        self.warnings += warnings
         if len(track) > _LONG:
             self.estimator.close_detector()
         return track
@@ -261,19 +263,19 @@ class _Run:
         self.report("clean", len(track), len(track))
         return cleaned
 
-    def turning(
+    def camera_rotations(
         self, source: Path | ImageSequence, track: KeypointTrack, camera: Intrinsics
     ) -> np.ndarray | None:
         """Rotations (T, 3, 3) of a camera that turns, None for one that stands still or cannot be followed."""
-        from .steady import may_move, person_boxes, turning
+        from . import camera_stabilisation as stabilisation
 
-        if not may_move(track):
+        if not stabilisation.may_move(track):
             return None
         from inference_backend.video.camera_motion import estimate_camera_motion
 
         from .entries import load_motion, save_motion
 
-        boxes = person_boxes(track)
+        boxes = stabilisation.person_boxes(track)
         key = key_of(
             version=__version__, content=content(source), K=camera.K, frames=track.frames, boxes=boxes
         )
@@ -281,7 +283,7 @@ class _Run:
             "camera", key, load_motion,
             lambda: estimate_camera_motion(source, camera.K, track.image_size, track.frames, boxes, self.report), save_motion,
         )  # fmt: skip
-        rotations, warning = turning(motion)
+        rotations, warning = stabilisation.camera_rotations(motion)
         self.warnings += [warning] if warning else []
         return rotations
 
@@ -307,19 +309,19 @@ class _Run:
 
         result = self._through_cache("lift", key, load_lift, compute, save_lift)
         if len(track) > _LONG:
-            give_back()
+            release_memory()
         return result
 
     def to_capture(
-        self, filmed: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None = None
+        self, filmed: KeypointTrack, camera: Intrinsics, camera_rotations: np.ndarray | None = None
     ) -> Capture:
-        """Lift, solve and assemble; `meta` lacks the source. `turning`: as `turning()` gives it."""
+        """Lift, solve and assemble; `meta` lacks the source. `camera_rotations`: as `camera_rotations()` gives it."""
         from inference_backend.solve.solve import solve
 
+        from .camera_stabilisation import stabilise
         from .result import assemble
-        from .steady import steadied
 
-        track = filmed if turning is None else steadied(filmed, camera.K, turning)
+        track = filmed if camera_rotations is None else stabilise(filmed, camera.K, camera_rotations)
         result = self.lift(track, camera)
         self.report("solve", 0, len(track))
         after = solve(result.corrected, track, camera.K, self.settings, self.report)
@@ -329,7 +331,7 @@ class _Run:
         self.warnings += [w for w in (camera.warning, *result.warnings, *after.warnings) if w]
         weights, resampled = result.weights, result.resampled
         del result, track
-        capture = assemble(filmed, camera, turning, before, after)
+        capture = assemble(filmed, camera, camera_rotations, before, after)
         capture.meta = {
             "gentg": __version__, "versions": versions(), "settings": self.settings.to_dict(),
             "camera": {"focal_px": camera.focal_px, "from": camera.origin}, "layout": filmed.layout, "cleaning": self.cleaning,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # these import torch, cv2 or av, which `hello` must not wait 
 
 
 def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
-    """The clip, or the image sequence that it is a picture or the pattern of. Raises GentgError."""
+    """The clip, or the image sequence that it is an image or the pattern of. Raises GentgError."""
     from inference_backend.video.sequence import IMAGE_SUFFIXES, ImageSequence
 
     if sequence_fps is not None:
@@ -26,7 +26,7 @@ def open_source(clip: Path, sequence_fps: float | None) -> Path | ImageSequence:
     if clip.suffix.lower() in IMAGE_SUFFIXES:
         raise GentgError(
             "bad_request",
-            "This is a picture, not a video.",
+            "This is an image, not a video.",
             file=clip,
             hint="For an image sequence give its frame rate: --sequence-fps FPS",
         )
@@ -63,7 +63,7 @@ def identity(detector: Any) -> dict[str, Any]:
 
 
 def content(source: Path | ImageSequence) -> str:
-    """Key of what the clip's or the pictures' files hold, whatever their names are."""
+    """Key of what the clip's or the images' files hold, whatever their names are."""
     from inference_backend.video.probe import content_key
     from inference_backend.video.sequence import ImageSequence
 

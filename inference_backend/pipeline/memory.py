@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return freed memory to the system.
 
     glibc keeps what small allocations leave behind, a heap for each thread: 0.25 GB after detection (measured),

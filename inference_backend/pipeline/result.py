@@ -13,14 +13,22 @@ from .camera import Intrinsics
 
 
 def assemble(
-    track: KeypointTrack, camera: Intrinsics, turning: np.ndarray | None, before: Solved, after: Solved
+    track: KeypointTrack,
+    camera: Intrinsics,
+    camera_rotations: np.ndarray | None,
+    before: Solved,
+    after: Solved,
 ) -> Capture:
     """A capture without `meta`; `before` is the solved TGT, `after` the corrected one, of the same frames.
 
-    `turning` (T, 3, 3) takes the axes of the still camera, which both were solved in, to each frame's; None if
+    `camera_rotations` (T, 3, 3) takes the axes of the still camera, which both were solved in, to each frame's; None if
     the camera stood still. `track` is as filmed.
     """
-    seen_from = after.xyz_camera if turning is None else np.einsum("tij,tkj->tki", turning, after.xyz_camera)
+    seen_from = (
+        after.xyz_camera
+        if camera_rotations is None
+        else np.einsum("tij,tkj->tki", camera_rotations, after.xyz_camera)
+    )
 
     def f32(a: np.ndarray) -> np.ndarray:
         return np.asarray(a, dtype=np.float32)
@@ -40,6 +48,6 @@ def assemble(
         K=np.asarray(camera.K, dtype=np.float64), R=np.asarray(after.R, dtype=np.float64), t=np.asarray(after.t, dtype=np.float64),
         image_size=np.array(track.image_size, dtype=np.int64),
         xyz_tgt=f32(before.xyz), local_rotation_tgt=np.asarray(before.local_rotation, dtype=np.float64),
-        root_tgt=np.asarray(before.root, dtype=np.float64), camera_rotation=turning,
+        root_tgt=np.asarray(before.root, dtype=np.float64), camera_rotation=camera_rotations,
         local_rotation_free=after.local_rotation_free, root_free=after.root_free,
     )  # fmt: skip

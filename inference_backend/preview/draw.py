@@ -1,7 +1,7 @@
-"""Drawing a skeleton on RGB pictures: tapered limbs, joints, planted feet, labels. OpenCV, anti-aliased.
+"""Drawing a skeleton on RGB images: tapered limbs, joints, planted feet, labels. OpenCV, anti-aliased.
 
 Blue is the person's left, orange the right, near white the middle. A limb fades towards grey and gets thin where
-the capture is unsure of it. Instead, limbs can be coloured by the joints' error in centimetres.
+the capture is uncertain of it. Instead, limbs can be coloured by the joints' error in centimetres.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LEFT: Colour = (64, 156, 255)
 RIGHT: Colour = (255, 138, 48)
 MIDDLE: Colour = (236, 236, 236)
 REFERENCE: Colour = (72, 214, 120)
-UNSURE: Colour = (150, 150, 150)
+UNCERTAIN: Colour = (150, 150, 150)
 PLANTED: Colour = (120, 255, 140)
 SIGMA_SPAN = 0.20  # metres of standard deviation at the end of the colour scale
 _OUTLINE: Colour = (16, 18, 22)
@@ -71,13 +71,13 @@ def sigma_colours(sigma: np.ndarray) -> np.ndarray:
     """(J,) metres -> (J, 3) RGB: violet for 0, orange, yellow for SIGMA_SPAN and more (matplotlib's plasma)."""
     level = 50 + 205 * np.clip(
         np.asarray(sigma) / SIGMA_SPAN, 0.0, 1.0
-    )  # its dark end would vanish on dark pictures
+    )  # its dark end would vanish on dark images
     map_ = cv2.applyColorMap(np.round(level).astype(np.uint8)[:, None], cv2.COLORMAP_PLASMA)
     return map_[:, 0, ::-1].astype(int)
 
 
 def draw_figure(image: np.ndarray, figure: Figure) -> None:
-    """Draw onto an RGB uint8 picture (H, W, 3), in place; further limbs first."""
+    """Draw onto an RGB uint8 image (H, W, 3), in place; further limbs first."""
     index = {n: i for i, n in enumerate(figure.names)}
     limbs = [
         (index[a], index[b], wa, wb, _side(a, b)) for a, b, wa, wb in _LIMBS if a in index and b in index
@@ -95,7 +95,7 @@ def draw_figure(image: np.ndarray, figure: Figure) -> None:
         slim = 0.55 + 0.45 * confidence
         radii = np.maximum(np.array([wa * figure.width[a], wb * figure.width[b]]) * slim, 1.2)
         _capsule(
-            image, figure.pixels[[a, b]], radii, _mix(UNSURE, colour, confidence), 0.45 + 0.5 * confidence
+            image, figure.pixels[[a, b]], radii, _mix(UNCERTAIN, colour, confidence), 0.45 + 0.5 * confidence
         )
 
 
@@ -120,7 +120,7 @@ def _blend(
 
 
 def _box(image: np.ndarray, points: np.ndarray, margin: float) -> tuple[int, int, int, int] | None:
-    """The part of the picture that a shape covers; None when it lies outside or isn't a number."""
+    """The part of the image that a shape covers; None when it lies outside or isn't a number."""
     if not np.isfinite(points).all() or np.abs(points).max() > 1e5:
         return None
     low, high = np.floor(points.min(0) - margin).astype(int), np.ceil(points.max(0) + margin).astype(int) + 1
@@ -198,12 +198,12 @@ def draw_legend(image: np.ndarray) -> None:
     height, width = image.shape[:2]
     scale = max(0.34, min(height, width) / 1200.0)
     thick, pad = max(1, round(1.6 * scale)), round(14 * scale)
-    entries = ((LEFT, "left"), (RIGHT, "right"), (UNSURE, "unsure"), (PLANTED, "planted"))
+    entries = ((LEFT, "left"), (RIGHT, "right"), (UNCERTAIN, "uncertain"), (PLANTED, "planted"))
     widths = [cv2.getTextSize(t, cv2.FONT_HERSHEY_DUPLEX, scale, thick)[0][0] for _, t in entries]
     dot, line = round(9 * scale), round(34 * scale)
     total = sum(widths) + len(entries) * (3 * dot + pad) + pad
     if total + 2 * pad > width:
-        return  # too narrow a picture: colours explain themselves
+        return  # too narrow an image: colours explain themselves
     plate = image[pad : pad + line + pad, pad : pad + total]
     plate[:] = (plate * 0.4 + np.asarray(_OUTLINE) * 0.6).astype(np.uint8)
     x, y = 2 * pad, pad + (line + pad) // 2

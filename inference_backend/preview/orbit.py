@@ -26,7 +26,7 @@ class Eye:
     azimuth: float
     elevation: float = 0.18
     distance: float = 4.6
-    focal: float = 1.9  # in picture heights
+    focal: float = 1.9  # in image heights
     size: tuple[int, int] = (720, 720)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +61,7 @@ class Eye:
         )
 
     def canvas(self) -> np.ndarray:
-        """An empty picture with the floor's grid (z = 0, lines every half metre)."""
+        """An empty image with the floor's grid (z = 0, lines every half metre)."""
         image = np.full((self.size[1], self.size[0], 3), BACKGROUND, np.uint8)
         middle = np.round(self.target[:2] / _GRID_STEP) * _GRID_STEP
         marks = np.arange(-_GRID_REACH, _GRID_REACH + 1e-6, _GRID_STEP)

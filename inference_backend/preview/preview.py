@@ -1,4 +1,4 @@
-"""The capture over its video: an mp4 with the source's timing, and the most telling frame as a picture."""
+"""The capture over its video: an mp4 with the source's timing, and the most telling frame as an image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, int, int | None], None]
 SHORTER_SIDE = 720  # pixels: previews are for looking at, and encode fast
-_MIN_DEPTH = 0.05  # metres: points nearer than this, or behind the camera, have no place in the picture
+_MIN_DEPTH = 0.05  # metres: points nearer than this, or behind the camera, have no place in the image
 
 
 def render_preview(
@@ -86,7 +86,7 @@ def render_preview(
 
 
 def figure_over_video(capture: Capture, row: int, size: tuple[int, int]) -> Figure:
-    """The pose of row `row` as it projects into a picture of `size` (width, height)."""
+    """The pose of row `row` as it projects into an image of `size` (width, height)."""
     factor = np.array(size, float) / capture.image_size
     K = capture.K.astype(float)
     xyz = capture.xyz_camera[row].astype(float)
@@ -100,7 +100,7 @@ def figure_over_video(capture: Capture, row: int, size: tuple[int, int]) -> Figu
 
 
 def draw_on_frame(image: np.ndarray, capture: Capture, row: int) -> np.ndarray:
-    """Skeleton, legend, frame number and time onto an RGB picture; returns it."""
+    """Skeleton, legend, frame number and time onto an RGB image; returns it."""
     if capture.seen[row]:
         draw_figure(image, figure_over_video(capture, row, (image.shape[1], image.shape[0])))
     draw_legend(image)
@@ -110,9 +110,9 @@ def draw_on_frame(image: np.ndarray, capture: Capture, row: int) -> np.ndarray:
 
 
 def telling_frame(capture: Capture) -> int:
-    """The row that shows best what was captured: limbs spread over the picture, everything certain and inside it.
+    """The row that shows best what was captured: limbs spread over the image, everything certain and inside it.
 
-    The pose's spread is the area that its projected joints cover; each joint outside the picture or uncertain
+    The pose's spread is the area that its projected joints cover; each joint outside the image or uncertain
     lowers the value.
     """
     rows = np.flatnonzero(capture.seen)
@@ -133,9 +133,9 @@ def telling_frame(capture: Capture) -> int:
 
 
 def save_png(path: Path, image: np.ndarray) -> None:
-    """Write an RGB picture atomically. Raises GentgError: not_writable, no_space."""
+    """Write an RGB image atomically. Raises GentgError: not_writable, no_space."""
     ok, data = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:
-        raise GentgError("internal", "The picture could not be encoded.", file=path)
+        raise GentgError("internal", "The image could not be encoded.", file=path)
     with atomic_file(path) as temporary:
         temporary.write_bytes(data.tobytes())

@@ -48,7 +48,7 @@ class Other:
 class View:
     """How it looks: `height` of the panels in pixels, the eye's `turn` in radians per second, `count` for strips.
 
-    `colour` "side": left and right, unsure limbs grey and thin; "sigma": the joints' standard deviation in metres.
+    `colour` "side": left and right, uncertain limbs grey and thin; "sigma": the joints' standard deviation in metres.
     """
 
     height: int = 540
@@ -66,7 +66,7 @@ def visualize(
     view: View = View(),
     report: Report | None = None,
 ) -> None:
-    """Write `out` (.mp4, .gif or .png) with the panels: picture with 2D and projected 3D, capture in 3D, `other` in 3D.
+    """Write `out` (.mp4, .gif or .png) with the panels: image with 2D and projected 3D, capture in 3D, `other` in 3D.
 
     Without `video` the first panel has a plain background; without `other` the third shows TGT before correction.
     A png holds `view.count` moments below each other. Raises GentgError.
@@ -80,17 +80,17 @@ def visualize(
         rows = seen[np.unique(np.linspace(0, len(seen) - 1, min(view.count, len(seen))).round().astype(int))]
     elif suffix == ".gif":
         rows = _thinned(capture.timestamps, 1.0 / _GIF_RATE)
-    pictures = _pictures(capture, rows, video, other, view, report)
+    images = _images(capture, rows, video, other, view, report)
     if suffix == ".mp4":
-        first = next(pictures)
+        first = next(images)
         with VideoWriter(out, (first.shape[1], first.shape[0])) as writer:
             writer.add(first, 0.0)
-            for row, picture in zip(rows[1:], pictures, strict=True):
-                writer.add(picture, float(capture.timestamps[row] - capture.timestamps[0]))
+            for row, image in zip(rows[1:], images, strict=True):
+                writer.add(image, float(capture.timestamps[row] - capture.timestamps[0]))
     elif suffix == ".png":
-        save_png(out, np.concatenate(list(pictures)))
+        save_png(out, np.concatenate(list(images)))
     else:
-        _save_gif(out, pictures, capture.timestamps[rows])
+        _save_gif(out, images, capture.timestamps[rows])
 
 
 def _thinned(times: np.ndarray, step: float) -> np.ndarray:
@@ -103,7 +103,7 @@ def _thinned(times: np.ndarray, step: float) -> np.ndarray:
     return np.array(kept)
 
 
-def _pictures(
+def _images(
     capture: Capture,
     rows: np.ndarray,
     video: Path | None,
@@ -230,8 +230,8 @@ def _other_panel(capture: Capture, row: int, eye: Eye, other: Other) -> np.ndarr
     return image
 
 
-def _save_gif(out: Path, pictures: Iterator[np.ndarray], times: np.ndarray) -> None:
-    frames = [Image.fromarray(p).quantize(_GIF_COLOURS, Image.Quantize.MEDIANCUT) for p in pictures]
+def _save_gif(out: Path, images: Iterator[np.ndarray], times: np.ndarray) -> None:
+    frames = [Image.fromarray(p).quantize(_GIF_COLOURS, Image.Quantize.MEDIANCUT) for p in images]
     # Durations from rounded times, not rounded durations: no drift over a long clip.
     marks = np.round((times - times[0]) * 100).astype(int)
     last = int(marks[-1] - marks[-2]) if len(marks) > 1 else 10

@@ -17,18 +17,18 @@ _FIRST_WINDOW = 0.25  # the same before the path is known well
 _LOGIT_LIMIT = 3.0
 
 
-def likely_planted(
+def soft_contacts(
     feet: np.ndarray, foot_height: np.ndarray, probability: np.ndarray, times: np.ndarray, seen: np.ndarray
 ) -> np.ndarray:
     """Weights (T, C) 0..1 for a first path: the network's contacts, less where feet (T, C, 3) plainly
     move or are tilted; foot_height (C,) of these points above the sole. Needs no floor, and forgives
-    the speed that an unsure distance adds."""
+    the speed that an uncertain distance adds."""
     _, velocity = local_fit(feet, times, _FIRST_WINDOW, seen)
     moving = np.maximum(np.linalg.norm(velocity, axis=-1) / STILL_SPEED - 1.0, 0.0)
     weight = np.where(probability > 0.5, probability, 0.0) * np.exp(-(moving**2))
     weight = weight * seen[:, None]
     planted = weight > 0.0
-    _lift_tiptoes(planted, feet[..., 2] - foot_height)
+    _clear_tilted_contacts(planted, feet[..., 2] - foot_height)
     return np.where(planted, weight, 0.0)
 
 
@@ -41,7 +41,7 @@ def too_short(start: int, stop: int, times: np.ndarray, seen: np.ndarray) -> boo
     return bool(times[stop - 1] - times[start] + spacing < SHORTEST)
 
 
-def planted_feet(
+def detect_contacts(
     feet: np.ndarray,
     foot_height: np.ndarray,
     probability: np.ndarray,
@@ -80,11 +80,11 @@ def planted_feet(
         for start, stop in runs(planted[:, part]):
             if too_short(start, stop, times, seen):
                 planted[start:stop, part] = False
-    _lift_tiptoes(planted, height)
+    _clear_tilted_contacts(planted, height)
     return planted
 
 
-def _lift_tiptoes(planted: np.ndarray, height: np.ndarray) -> None:
+def _clear_tilted_contacts(planted: np.ndarray, height: np.ndarray) -> None:
     """Clear, in place, the heel (or toe) of still feet that do not stand flat. planted and height (T, C),
     metres. Speed and the network's contacts tell a still foot, not a flat one; over a whole stance its
     drawn tilt does, and it does not depend on where the floor is."""

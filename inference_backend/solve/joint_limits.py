@@ -22,7 +22,7 @@ def fold(angle: np.ndarray, limit: float) -> np.ndarray:
     """Angles in [-pi, pi] folded into [-limit, limit], continuous everywhere on the circle.
 
     Inside nothing changes; from the limit to straight backwards the angle runs back to zero, so
-    that a knee drawn backwards becomes one bent forwards: in a picture the two look alike.
+    that a knee drawn backwards becomes one bent forwards: in an image the two look alike.
     """
     size = np.abs(angle)
     back = limit * (np.pi - size) / (np.pi - limit)

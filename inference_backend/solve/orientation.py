@@ -82,7 +82,7 @@ def _trunk_axes(x: np.ndarray) -> np.ndarray:
 
 
 def twist_filter(angle: np.ndarray, weight: np.ndarray, times: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Zero-phase filter of angles (T,) on the circle, each as sure as its weight (T,) in 0..1.
+    """Zero-phase filter of angles (T,) on the circle, each weighted (T,) in 0..1.
 
     Minimises sum dt (w |u - m|^2 + e |u - rest|^2) + k |du|^2 / dt over points u of the plane,
     whose angle is the answer: a tridiagonal system. Angles in radians, rest is 0.
@@ -106,7 +106,7 @@ def twist_filter(angle: np.ndarray, weight: np.ndarray, times: np.ndarray, seen:
     return np.arctan2(u[:, 1], u[:, 0])
 
 
-def settle_spine(
+def resolve_chest_twist(
     x: np.ndarray,
     measured: np.ndarray,
     sigma: np.ndarray,
@@ -144,7 +144,7 @@ def settle_spine(
     return settled
 
 
-def rotation_sureness(joints: np.ndarray, rest: RestPose) -> np.ndarray:
+def rotation_confidence(joints: np.ndarray, rest: RestPose) -> np.ndarray:
     """How far (T, B) the network knows where bones point, 0..1, from its joints (T, 35, 3) in metres.
 
     Its joints are means over the poses it thinks possible. The mean of unit vectors is as long as they
@@ -155,11 +155,11 @@ def rotation_sureness(joints: np.ndarray, rest: RestPose) -> np.ndarray:
     length = np.linalg.norm(rest.joints - rest.joints[parents], axis=-1)
     drawn = np.linalg.norm(joints - joints[:, parents], axis=-1) / np.maximum(length, 1e-6)
     drawn = np.clip((drawn - SCATTERED) / (AGREED - SCATTERED), 0.0, 1.0)
-    sure = np.ones((len(joints), len(BONES)))
+    confidence = np.ones((len(joints), len(BONES)))
     for bone, (_, tail) in zip(BONES, BONE_JOINTS, strict=True):
         names = {"hips": ("l_hip", "r_hip"), "chest": ("l_shoulder", "r_shoulder")}.get(bone, (tail,))
-        sure[:, BONE_INDEX[bone]] = drawn[:, [JOINT_INDEX[n] for n in names]].min(1)
-    return sure
+        confidence[:, BONE_INDEX[bone]] = drawn[:, [JOINT_INDEX[n] for n in names]].min(1)
+    return confidence
 
 
 def _swing(matrix: np.ndarray, direction: np.ndarray) -> np.ndarray:

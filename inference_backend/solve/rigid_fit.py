@@ -1,4 +1,4 @@
-"""Fit limbs of constant length to uncertain 3D joints and to the picture, frame by frame.
+"""Fit limbs of constant length to uncertain 3D joints and to the image, frame by frame.
 
 Every joint has a measurement in 3D (Gaussian, one sigma per camera axis) and one in 2D (pixels,
 Huber loss). The unknowns are limb directions. Limbs form a tree, so that a Gauss-Newton step is
@@ -23,33 +23,33 @@ _DAMPING = 1e-3  # of the frame's largest information
 
 
 @dataclass
-class Picture:
+class ObservedKeypoints:
     """The 2D side: keypoints (T, 35, 3) px and confidence, K (3, 3) without skew."""
 
     keypoints: np.ndarray
     K: np.ndarray
 
-    def part(self, frames: slice) -> Picture:
-        return Picture(self.keypoints[frames], self.K)
+    def part(self, frames: slice) -> ObservedKeypoints:
+        return ObservedKeypoints(self.keypoints[frames], self.K)
 
 
 def reprojection(
-    points: np.ndarray, picture: Picture, sigma: np.ndarray | float
+    points: np.ndarray, observed: ObservedKeypoints, sigma: np.ndarray | float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Linearised 2D terms at camera points (T, J, 3): gradient (T, J, 3) and Hessian (T, J, 3, 3).
 
     `sigma` (T, J) or a number: metres at the person, one standard deviation across the view.
-    Points behind the camera and unsure keypoints give zeros.
+    Points behind the camera and uncertain keypoints give zeros.
     """
-    fx, fy, cx, cy = picture.K[0, 0], picture.K[1, 1], picture.K[0, 2], picture.K[1, 2]
+    fx, fy, cx, cy = observed.K[0, 0], observed.K[1, 1], observed.K[0, 2], observed.K[1, 2]
     z = np.maximum(points[..., 2], 0.1)
-    confidence = picture.keypoints[..., 2]
+    confidence = observed.keypoints[..., 2]
     usable = (confidence >= LOWEST_CONFIDENCE) & (points[..., 2] > 0.1)
     u, v = points[..., 0] / z, points[..., 1] / z
-    # Residuals in metres at the point's distance, the same error in every picture size. The factor z
+    # Residuals in metres at the point's distance, the same error in every image size. The factor z
     # counts as a constant weight: were it differentiated, coming closer would shrink all errors.
-    ru = np.where(usable, z * (u - (picture.keypoints[..., 0] - cx) / fx), 0.0)
-    rv = np.where(usable, z * (v - (picture.keypoints[..., 1] - cy) / fy), 0.0)
+    ru = np.where(usable, z * (u - (observed.keypoints[..., 0] - cx) / fx), 0.0)
+    rv = np.where(usable, z * (v - (observed.keypoints[..., 1] - cy) / fy), 0.0)
     distance = np.hypot(ru, rv) / sigma
     weight = np.where(usable, confidence**2, 0.0) / np.square(sigma)
     weight = weight * np.where(distance > HUBER, HUBER / np.maximum(distance, HUBER), 1.0)
@@ -101,7 +101,7 @@ def fit_limbs(
     mean: np.ndarray,
     information: np.ndarray,
     lengths: np.ndarray,
-    picture: Picture,
+    observed: ObservedKeypoints,
     *,
     frozen: np.ndarray | None = None,
     steps: int = 3,
@@ -128,7 +128,7 @@ def fit_limbs(
 
     place()
     for _ in range(steps):
-        gradient, hessian = reprojection(x, picture, PIXEL_SIGMA)
+        gradient, hessian = reprojection(x, observed, PIXEL_SIGMA)
         A = prior + hessian
         b = information * (mean - x) - gradient
         gain = np.zeros_like(A)

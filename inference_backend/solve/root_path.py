@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solveh_banded
 
-from .rigid_fit import PIXEL_SIGMA, Picture, reprojection
+from .rigid_fit import PIXEL_SIGMA, ObservedKeypoints, reprojection
 
 PRIOR_ACROSS = 0.05  # metres: error of the network's root across the view
 PRIOR_ALONG = 0.06  # of the distance: its error along the ray
@@ -28,7 +28,7 @@ _SINKING_ROUNDS = 5
 
 
 def place_root(
-    relative: np.ndarray, sigma: np.ndarray, start: np.ndarray, picture: Picture, steps: int = 4
+    relative: np.ndarray, sigma: np.ndarray, start: np.ndarray, observed: ObservedKeypoints, steps: int = 4
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pelvis (T, 3) in camera axes that best projects onto the keypoints, and its information (T, 3, 3).
 
@@ -43,7 +43,7 @@ def place_root(
     error = np.sqrt(PIXEL_SIGMA**2 + sigma**2)
     root = start.copy()
     for step in range(steps + 1):
-        gradient, hessian = reprojection(root[:, None] + relative, picture, error)
+        gradient, hessian = reprojection(root[:, None] + relative, observed, error)
         information = prior + hessian.sum(1) / CORRELATED_JOINTS
         if step == steps:
             break
@@ -57,7 +57,7 @@ def place_root(
     return root, information
 
 
-def place_camera(apart: np.ndarray, information: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def estimate_camera_translation(apart: np.ndarray, information: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Where the world's zero lies in camera axes (3,), so that the finished body covers the person.
 
     apart (T, 3): each frame's measured pelvis minus the finished one, both in camera axes, the latter from
@@ -84,7 +84,7 @@ def smooth_path(
     planted (T, C) 0..1: feet that should stand still. foot_height (C,): with it, planted feet are
     also pulled to these heights above z = 0. lowest (T,): height of the body's lowest point over the
     pelvis; with it, no body sinks below z = 0. Both move along the line of sight rather than across
-    it, since the distance is what the picture tells least. Unseen frames keep their measurement.
+    it, since the distance is what the image tells least. Unseen frames keep their measurement.
     """
     path = _least_cost(root, information, feet, planted, times, seen, foot_height, None)
     if lowest is None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from gentg_blender.core.rotations import normalize, quat_continuous, quat_slerp
 
-UNSURE_WIDTH = 4.0  # how much longer than sure rotations unsure ones are smoothed
+UNCERTAIN_WIDTH = 4.0  # how much longer than certain rotations uncertain ones are smoothed
 _CHUNK = 1024  # frames worked on at once: bounds memory on long clips
 _FWHM = 2.3548  # full width at half maximum of a Gaussian, in standard deviations
 
@@ -97,20 +97,20 @@ def local_mean(values: np.ndarray, times: np.ndarray, seconds: float, seen: np.n
 
 
 def smooth_rotations(
-    q: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray, sure: np.ndarray | None = None
+    q: np.ndarray, times: np.ndarray, seconds: float, seen: np.ndarray, confidence: np.ndarray | None = None
 ) -> np.ndarray:
     """`local_fit` on quaternions (T, ..., 4) made continuous in sign; exact for slow turns, and for
-    fast ones right in direction, since the kernel is symmetric. Where `sure` (T, ...) falls from 1 to 0
-    an average over UNSURE_WIDTH times as long, in which sure frames count, takes over."""
+    fast ones right in direction, since the kernel is symmetric. Where `confidence` (T, ...) falls from 1 to 0
+    an average over UNCERTAIN_WIDTH times as long, in which confident frames count, takes over."""
     if seconds <= 0.0:
         return q.copy()
     q = quat_continuous(q)
     smooth = normalize(local_fit(q, times, seconds, seen)[0])
-    if sure is None or (sure >= 1.0).all():
+    if confidence is None or (confidence >= 1.0).all():
         return smooth
-    weight = (sure + 0.02)[..., None]
-    wide = normalize(local_mean(weight * q, times, UNSURE_WIDTH * seconds, seen))
-    share = 1.0 - local_mean(sure, times, 2.0 * seconds, seen)
+    weight = (confidence + 0.02)[..., None]
+    wide = normalize(local_mean(weight * q, times, UNCERTAIN_WIDTH * seconds, seen))
+    share = 1.0 - local_mean(confidence, times, 2.0 * seconds, seen)
     return quat_slerp(smooth, wide, share)
 
 

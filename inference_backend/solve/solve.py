@@ -14,14 +14,14 @@ from gentg_blender.core.rotations import matrix_to_quat, quat_continuous, quat_m
 from gentg_blender.core.skeleton import BONE_PARENTS, FEET, JOINT_INDEX, JOINT_PARENTS, JOINTS
 from inference_backend.lifting.lifted import Lifted
 
-from .contacts import likely_planted, planted_feet
+from .contacts import detect_contacts, soft_contacts
+from .depth_fusion import fuse_detector_depth
 from .foot_lock import LEGS_LIFT, lock_feet
 from .limb_lengths import clip_lengths
-from .orientation import bone_rotations, hips_rotation, rotation_sureness, settle_spine
+from .orientation import bone_rotations, hips_rotation, resolve_chest_twist, rotation_confidence
 from .rest_pose import RestPose, build_rest_pose
-from .rigid_fit import Picture, fit_limbs, stretch_limbs
-from .root_path import place_camera, place_root, smooth_path
-from .second_opinion import with_second_opinion
+from .rigid_fit import ObservedKeypoints, fit_limbs, stretch_limbs
+from .root_path import estimate_camera_translation, place_root, smooth_path
 from .smoothing import fill_gaps, local_fit, runs, smooth_rotations
 from .world import floor_height, level_by_feet, world_rotation
 
@@ -108,18 +108,18 @@ def solve(
         )
     warnings: list[str] = []
 
-    lifted = with_second_opinion(lifted, track.world, times, seen)
+    lifted = fuse_detector_depth(lifted, track.world, times, seen)
     rest, scale = _body(lifted, seen, settings.height) if like is None else (like.rest, like.scale)
     x, root, information = _fit(lifted, track, K, rest, scale, report)
     sigma = lifted.sigma * scale
-    x = settle_spine(x, lifted.joints * scale, sigma, rest, times, seen)
+    x = resolve_chest_twist(x, lifted.joints * scale, sigma, rest, times, seen)
 
     R = world_rotation(lifted.gravity) if like is None else like.R
     rotation = bone_rotations(x @ R, sigma, rest, times, seen)
-    sure = rotation_sureness(lifted.joints * scale, rest)
+    confidence = rotation_confidence(lifted.joints * scale, rest)
     contact_odds = lifted.contacts
     del x, lifted  # as large as all that follows, on a long clip
-    rotation = smooth_rotations(rotation, times, settings.smoothing, seen, sure)
+    rotation = smooth_rotations(rotation, times, settings.smoothing, seen, confidence)
 
     def walk(origin: np.ndarray | None = None, give: float = 0.0) -> np.ndarray:
         path = _path(rest, rotation, root, information, R, trusted, times, seen, origin, give)
@@ -127,7 +127,7 @@ def solve(
 
     trusted = np.zeros_like(contact_odds)
     height = rest.joints[_FEET_AT, 2]
-    trusted = likely_planted(_feet(rest, rotation, walk()), height, contact_odds, times, seen)
+    trusted = soft_contacts(_feet(rest, rotation, walk()), height, contact_odds, times, seen)
     if like is None:
         # Level the world on the feet, then put the floor at zero under them.
         tilt = _tilt(_feet(rest, rotation, walk()) - [0.0, 0.0, 1.0] * height[:, None], trusted)
@@ -144,7 +144,7 @@ def solve(
         origin = like.origin
     path = walk(origin)  # planted feet, if any, are drawn to the floor
 
-    contacts = planted_feet(_feet(rest, rotation, path), height, contact_odds, times, seen)
+    contacts = detect_contacts(_feet(rest, rotation, path), height, contact_odds, times, seen)
     report("solve", frames, frames)
 
     def finished(rotation: np.ndarray, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -162,7 +162,7 @@ def solve(
 
     local, path = finished(rotation, path)
     xyz = joints_of(rest, _pose(rest, local, path))
-    t = place_camera(root - path @ R.T, information, seen) if like is None else like.t
+    t = estimate_camera_translation(root - path @ R.T, information, seen) if like is None else like.t
     lengths = np.array([np.linalg.norm(rest.point(a) - rest.point(b)) for a, b in LIMB_EDGES])
     return Solved(
         xyz=xyz,
@@ -232,7 +232,7 @@ def _standing_heights(rest: RestPose, rotation: np.ndarray, root: np.ndarray) ->
 def _body(lifted: Lifted, seen: np.ndarray, height: float | None) -> tuple[RestPose, float]:
     """The rest pose, and the factor between the network's metres and ours.
 
-    Without a known height the body stands STANDARD_HEIGHT: a picture tells no size, so that what the
+    Without a known height the body stands STANDARD_HEIGHT: an image tells no size, so that what the
     lengths add up to otherwise (1 to 3 % less, as the means of uncertain limbs and soles are short) is
     error and no measurement.
     """
@@ -259,25 +259,27 @@ def _fit(
     lengths = np.linalg.norm(rest.joints - rest.joints[np.maximum(JOINT_PARENTS, 0)], axis=-1)
     x, root = np.empty((frames, len(JOINTS), 3)), np.empty((frames, 3))
     information = np.empty((frames, 3, 3))
-    picture = Picture(np.asarray(track.keypoints, dtype=np.float64), np.asarray(K, dtype=np.float64))
+    observed = ObservedKeypoints(
+        np.asarray(track.keypoints, dtype=np.float64), np.asarray(K, dtype=np.float64)
+    )
     trunk_at = np.flatnonzero(_TRUNK)
     for start in range(0, frames, _CHUNK):
         report("solve", start, frames)
         part = slice(start, min(start + _CHUNK, frames))
-        view = picture.part(part)
+        view = observed.part(part)
         joints = stretch_limbs(lifted.joints[part].astype(np.float64) * scale, lengths)
         prior_root = lifted.root[part] * scale
         sigma = np.maximum(lifted.sigma[part].astype(np.float64) * scale, _SIGMA_FLOOR)
-        sureness = np.maximum(lifted.sigma_xyz[part].astype(np.float64) * scale, _SIGMA_FLOOR) ** -2
+        joint_information = np.maximum(lifted.sigma_xyz[part].astype(np.float64) * scale, _SIGMA_FLOOR) ** -2
         place, _ = place_root(joints, sigma, prior_root, view)
         mean = place[:, None] + joints
-        fitted = fit_limbs(mean, mean, sureness, lengths, view)
+        fitted = fit_limbs(mean, mean, joint_information, lengths, view)
         # The pelvis is one rigid piece: set hips and spine, then fit the limbs that hang on it.
         hips = hips_rotation(fitted, rest, sigma)
         fitted[:, trunk_at] = place[:, None] + (rest.joints[trunk_at] - rest.joints[0]) @ np.swapaxes(
             hips, -1, -2
         )
-        fitted = fit_limbs(fitted, mean, sureness, lengths, view, frozen=_TRUNK, steps=2)
+        fitted = fit_limbs(fitted, mean, joint_information, lengths, view, frozen=_TRUNK, steps=2)
         x[part] = fitted - fitted[:, :1]
         root[part], information[part] = place_root(x[part], sigma, prior_root, view)
     return x, root, information

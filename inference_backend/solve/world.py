@@ -17,7 +17,7 @@ def world_rotation(gravity: np.ndarray) -> np.ndarray:
     """R (3, 3) of x_cam = R x_world + t, from the unit vector (3,) that points down in camera axes.
 
     The columns are the world's axes as the camera sees them. A camera that looks straight up or
-    down has no heading; the picture's upper edge then stands for what is ahead.
+    down has no heading; the image's upper edge then stands for what is ahead.
     """
     up = -normalize(np.asarray(gravity, dtype=np.float64))
     ahead = np.array([0.0, 0.0, 1.0])

@@ -1,7 +1,7 @@
 """Bodies: new limb lengths for recorded motion, at one standing height.
 
 Joints are rebuilt from the recorded directions (parent to joint) and new lengths. Scaling a
-person and the camera's distance together leaves the picture unchanged, so every body is brought
+person and the camera's distance together leaves the image unchanged, so every body is brought
 to BODY_HEIGHT; the actor's real height, if known, scales the result afterwards.
 """
 

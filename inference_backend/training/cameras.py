@@ -1,6 +1,6 @@
 """Random pinhole cameras around a moving person. Camera axes: x right, y down, z forward.
 
-Pictures are described in normalised coordinates (x/z, y/z): no pixels anywhere.
+Images are described in normalised coordinates (x/z, y/z): no pixels anywhere.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Filmed:
 
     xyz: torch.Tensor  # (B, T, 35, 3) camera axes, metres
     gravity: torch.Tensor  # (B, T, 3) unit vector down, camera axes
-    half_width: torch.Tensor  # (B,) edge of the picture in normalised coordinates
+    half_width: torch.Tensor  # (B,) edge of the image in normalised coordinates
     half_height: torch.Tensor  # (B,)
 
 
@@ -43,7 +43,7 @@ def film(xyz: torch.Tensor, times: torch.Tensor, config, g: torch.Generator) -> 
     c, s = roll.cos()[:, None], roll.sin()[:, None]
     rotation = torch.stack([c * right + s * down, c * down - s * right, ahead], dim=1)  # (B, 3, 3)
 
-    # Lens and picture: a 36 x 24 mm frame cropped to 16:9, held upright in a third of the clips.
+    # Lens and image: a 36 x 24 mm frame cropped to 16:9, held upright in a third of the clips.
     focal = torch.exp(_uniform(b, *torch.tensor(config.focal_mm).log().tolist(), g, device))
     portrait = torch.rand(b, generator=g, device=device) < 0.35
     long_side, short_side = 18.0 / focal, 10.1 / focal
@@ -86,5 +86,5 @@ def film(xyz: torch.Tensor, times: torch.Tensor, config, g: torch.Generator) -> 
 
 
 def project(xyz: torch.Tensor) -> torch.Tensor:
-    """Camera axes (..., 3) -> normalised picture coordinates (..., 2)."""
+    """Camera axes (..., 3) -> normalised image coordinates (..., 2)."""
     return xyz[..., :2] / xyz[..., 2:].clamp(min=0.1)

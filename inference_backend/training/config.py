@@ -54,7 +54,7 @@ class GeneratorConfig:
     tilted_pitch_spread: float = 0.38
     tilted_roll_spread: float = 0.2
     focal_mm: tuple[float, float] = (22.0, 80.0)  # full-frame equivalent
-    person_fraction: tuple[float, float] = (0.22, 1.05)  # standing height / picture height
+    person_fraction: tuple[float, float] = (0.22, 1.05)  # standing height / image height
     panning: float = 0.2
     focal_error: float = 0.5  # share of clips whose assumed focal length is wrong
     focal_error_spread: float = 0.15

@@ -29,7 +29,7 @@ _FEET = torch.tensor([J[n] for n in FEET])
 class Batch:
     """B clips of T frames. Lengths in metres for a body of BODY_HEIGHT, camera axes."""
 
-    points: torch.Tensor  # (B, T, 35, 2) normalised picture coordinates; 0 where absent
+    points: torch.Tensor  # (B, T, 35, 2) normalised image coordinates; 0 where absent
     confidence: torch.Tensor  # (B, T, 35); 0 where absent
     times: torch.Tensor  # (B, T) seconds, from 0
     family: torch.Tensor  # (B,) index into noise.FAMILIES
@@ -37,7 +37,7 @@ class Batch:
     gravity: torch.Tensor  # (B, T, 3) truth, down
     contacts: torch.Tensor  # (B, T, 4) truth 0/1 in FEET order
     lengths: torch.Tensor  # (B, 35) truth, edge from the parent
-    half_width: torch.Tensor  # (B,) edge of the picture in the units of `points`
+    half_width: torch.Tensor  # (B,) edge of the image in the units of `points`
 
     def normalised(self, rays: bool = True) -> Normalised:
         """What a network sees of it; `rays` False: screen coordinates, as in the ablation."""

@@ -34,7 +34,7 @@ def rigid_joints(out: TGTOutput) -> torch.Tensor:
 def laplace_nll(error: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Negative log of three Laplace densities, less the constant 3 log 2 -> (...).
 
-    `error` (..., 3) metres; `scale` (..., 2) metres, of both axes in the picture plane and of depth.
+    `error` (..., 3) metres; `scale` (..., 2) metres, of both axes in the image plane and of depth.
     """
     plane = error[..., :2].abs().sum(-1) / scale[..., 0] + 2 * scale[..., 0].log()
     return plane + error[..., 2].abs() / scale[..., 1] + scale[..., 1].log()

@@ -226,7 +226,7 @@ def detect(
         exact[..., 1].abs() > filmed.half_height[:, None, None]
     )
 
-    # Error in metres at the person's depth, parallel to the picture.
+    # Error in metres at the person's depth, parallel to the image.
     tau = 0.08 + 0.25 * rand(b)
     slow = slow_noise((NUM_JOINTS, 2), times, tau, g)
     envelope = torch.exp(0.55 * slow_noise((NUM_JOINTS, 1), times, 2 * tau, g))  # heavy tails

@@ -102,7 +102,7 @@ def rebalance(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Standing bodies turned about their ankles, until the weight lies over the feet as it did `before`.
 
-    A picture's depth is told by balance as well: poses that would fall over teach that it is not.
+    An image's depth is told by balance as well: poses that would fall over teach that it is not.
     before, after (B, T, 35, 3) directions; lengths (B, 35); carried, carries (B, T, 2) how much of the weight each
     ankle bore and bears. -> `after` turned, feet as they are; by how much the pelvis moves (B, T, 3), metres.
     """
@@ -191,7 +191,7 @@ def lean(
     side, the trunk tilts further, the free leg goes out with the hips, and the knee that carries may bend.
 
     Arguments and results as of `change_stance`. Weight on one leg with the hips level and the trunk upright is what
-    recordings of walking hold; with hips that tilt, the same picture has other depths.
+    recordings of walking hold; with hips that tilt, the same image has other depths.
     """
     if c.leans == 0:
         return direction, torch.zeros_like(direction[:, :, 0])

@@ -234,7 +234,7 @@ class Runner:
                 "bad_request",
                 f"The run cannot go on from its checkpoint: {error}",
                 file=self.checkpoint,
-                hint="Give this run another name, or delete the checkpoint to start anew.",
+                hint="Give this run another name, or delete the checkpoint to start again.",
             ) from error
         for g, s in zip(self.random, state["random"], strict=True):
             g.set_state(s.cpu())

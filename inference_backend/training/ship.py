@@ -77,7 +77,7 @@ def calibrate(model: TGT, motion: Path, data: DataConfig, batches: int = 24) -> 
     Found on half of the held-out clips (every second one); figures are given on the other half. The
     maximum-likelihood factor of a Laplace scale is mean(|error| / scale); a common factor then gives
     the distance's error the median that core.confidence expects, since averaging with the mirrored
-    picture and the next window, as lifting does, makes errors smaller than those that scales are trained on.
+    image and the next window, as lifting does, makes errors smaller than those that scales are trained on.
     All in the default detector's layout: the few points of other layouts err more than their scales say.
     """
     _, test = split(motion_of(motion), data)

@@ -62,12 +62,12 @@ def random_masks(sigma: torch.Tensor, g: torch.Generator) -> torch.Tensor:
     kind = rand(b, 1, 1)
     share = 0.05 + 0.6 * rand(b)
     limit = torch.quantile(sigma.flatten(1), 1 - share.mean(), dim=1)[:, None, None]
-    unsure = sigma > limit
+    uncertain = sigma > limit
     parts = (body_parts(device) > 0)[torch.randint(7, (b,), generator=g, device=device)][:, None]
     start, length = rand(b, 1) * t, 4 + rand(b, 1) * t
     frame = torch.arange(t, device=device)
     burst = ((frame >= start - length / 2) & (frame <= start + length / 2))[..., None] & parts
-    mask = torch.where(kind < 0.3, torch.ones_like(unsure), torch.where(kind < 0.7, unsure, burst))
+    mask = torch.where(kind < 0.3, torch.ones_like(uncertain), torch.where(kind < 0.7, uncertain, burst))
     mask[..., 0] = False
     return mask
 

@@ -1,6 +1,6 @@
 """How the camera turned during a shot, from the background: pans, tilts and rolls of a camera that stays in its place.
 
-A camera that turns about its centre moves every point of the picture by the homography K R K^-1, whatever the
+A camera that turns about its centre moves every point of the image by the homography K R K^-1, whatever the
 point's distance (Hartley and Zisserman, Multiple View Geometry, section 8.4), so that the rotation is found from
 matched rays alone. A camera that travels moves near and far points differently: fewer features agree, and the
 confidence says so.
@@ -20,13 +20,13 @@ from .sequence import ImageSequence
 
 Report = Callable[[str, int, int | None], None]
 
-SIZE = 640  # longer side in pixels of the pictures that are compared
+SIZE = 640  # longer side in pixels of the images that are compared
 _FEATURES, _ENOUGH = 400, 30
 _WINDOW = (21, 21)
 _BACK = 1.0  # pixels by which a feature followed back may miss where it began
 _AGREE = 1.5  # pixels by which a feature may miss the common rotation
 _TRIES = 200  # pairs of features tried for it
-_REFRESH = 0.5  # share of a key picture's features below which the next picture becomes the key
+_REFRESH = 0.5  # share of a key image's features below which the next image becomes the key
 _MARGIN = 0.12  # of a person's box, left out around it
 
 
@@ -59,7 +59,7 @@ def estimate_camera_motion(
 ) -> CameraMotion:
     """Rotation of the camera in the source's frames numbered `frames` (T,), increasing.
 
-    `K` (3, 3) belongs to the upright picture of `image_size` (width, height); `boxes` (T, 4) x0, y0, x1, y1 in its
+    `K` (3, 3) belongs to the upright image of `image_size` (width, height); `boxes` (T, 4) x0, y0, x1, y1 in its
     pixels cover who moves in front of the background, NaN where nobody is. `report` gets ("camera", frames done, T).
     A wrong focal length scales the angles: twice the focal length halves them.
     Raises what video.decode raises, and ValueError unless one box comes with each frame.
@@ -69,12 +69,10 @@ def estimate_camera_motion(
         raise ValueError(f"{len(frames)} frames need boxes of shape ({len(frames)}, 4), not {boxes.shape}")
     tracker, row = None, 0
     short = max(1, round(SIZE * min(image_size) / max(image_size)))
-    pictures = decode(source, max_size=short, warn=lambda text: None)
+    images = decode(source, max_size=short, warn=lambda text: None)
     try:
-        for frame in pictures:
-            while (
-                row < len(frames) and frames[row] < frame.index
-            ):  # a picture that cannot be decoded any more
+        for frame in images:
+            while row < len(frames) and frames[row] < frame.index:  # an image that cannot be decoded any more
                 row += 1
                 if tracker is not None:
                     tracker.skip()
@@ -91,7 +89,7 @@ def estimate_camera_motion(
             row += 1
             report("camera", row, len(frames))
     finally:
-        pictures.close()
+        images.close()
     if tracker is None:
         tracker = RotationTracker(K)
     for _ in range(len(frames) - row):
@@ -100,10 +98,10 @@ def estimate_camera_motion(
 
 
 class RotationTracker:
-    """Feeds on pictures in order; `K` (3, 3) is that of these pictures.
+    """Feeds on images in order; `K` (3, 3) is that of these images.
 
-    Every picture is compared with a key picture, which is replaced when too little of its background is left: a
-    still camera is compared with its first picture for ever and does not drift.
+    Every image is compared with a key image, which is replaced when too little of its background is left: a
+    still camera is compared with its first image for ever and does not drift.
     """
 
     def __init__(self, K: np.ndarray):
@@ -119,12 +117,12 @@ class RotationTracker:
         return CameraMotion(rotations, np.array(self._confidence))
 
     def skip(self) -> None:
-        """A frame without a picture: the camera is taken to stay as it was, without confidence."""
+        """A frame without an image: the camera is taken to stay as it was, without confidence."""
         self._rotations.append(self._rotations[-1] if self._rotations else np.eye(3))
         self._confidence.append(0.0)
 
     def add(self, grey: np.ndarray, box: np.ndarray) -> None:
-        """The next (H, W) uint8 picture and the box (4,) of who moves in it, NaN for nobody."""
+        """The next (H, W) uint8 image and the box (4,) of who moves in it, NaN for nobody."""
         last = self._rotations[-1] if self._rotations else np.eye(3)
         if self._key is None:
             self._rotations.append(last)
@@ -160,7 +158,7 @@ class RotationTracker:
     def _follow(
         self, grey: np.ndarray, box: np.ndarray, last: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Points of the key picture, their rays (N, 3) in this one, and which of them were found again."""
+        """Points of the key image, their rays (N, 3) in this one, and which of them were found again."""
         key = self._key
         guess = self._project(key.rays @ (last @ key.rotation.T).T)
         start = np.ascontiguousarray(guess, np.float32)

@@ -21,12 +21,12 @@ from .timing import repair_times
 _log = logging.getLogger(__name__)
 _EPSILON = 1e-6  # seconds: frames that start exactly at the range's ends
 _DAMAGE_LIMIT = 100  # unreadable stretches of a file before the rest is given up
-_THREADS = min(4, os.cpu_count() or 1)  # frame threads cost one decoded picture of memory each
+_THREADS = min(4, os.cpu_count() or 1)  # frame threads cost one decoded image of memory each
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One decoded picture."""
+    """One decoded image."""
 
     index: int  # number of the frame in the source, from 0 in the order of showing
     time: float  # seconds from the source's first frame, by the video's own clock
@@ -44,7 +44,7 @@ def decode(
 ) -> Iterator[Frame]:
     """Yield the frames shown at start <= time < end (seconds), all of them by default.
 
-    Times are strictly increasing and begin with 0 at the source's first frame. Pictures whose
+    Times are strictly increasing and begin with 0 at the source's first frame. Images whose
     shorter side exceeds `max_size` pixels are scaled down to it, never up. What a damaged file
     still holds is yielded; what is missing is said through `warn`, one sentence a call.
     With the clip's `index` (video.index.scan) decoding begins near `start` instead of at 0.
@@ -76,7 +76,7 @@ def decode(
             except (av.FFmpegError, ValueError) as error:
                 raise GentgError(
                     "not_a_video",
-                    f"Pictures of the format {frame.format.name} cannot be read.",
+                    f"Images of the format {frame.format.name} cannot be read.",
                     file=path,
                     hint="Convert the clip to H.264 (mp4) first.",
                 ) from error
@@ -104,7 +104,7 @@ class _Upright:
     """The stream's orientation, read off its first frame.
 
     Not off every frame: PyAV's side data holds its frame in a reference cycle, so that hundreds of
-    pictures would wait for the garbage collector (measured 0.7 GB on a 1080p clip).
+    images would wait for the garbage collector (measured 0.7 GB on a 1080p clip).
     """
 
     def __init__(self, stream: av.VideoStream):
@@ -116,12 +116,12 @@ class _Upright:
         return self._orientation
 
 
-_Picture = tuple[int, av.VideoFrame, Orientation]
+_Image = tuple[int, av.VideoFrame, Orientation]
 
 
 def _video_frames(
     path: Path, start: float | None, index: PacketIndex | None, warn: Callable[[str], None]
-) -> Iterator[tuple[float, _Picture]]:
+) -> Iterator[tuple[float, _Image]]:
     with open_video(path) as container:
         stream = video_stream(container)
         assert stream is not None  # open_video has checked
@@ -141,10 +141,10 @@ def _video_frames(
         origin: float | None = None
         last = -1
         try:
-            for time, picture in repair_times(counted, 1.0 / float(rate), warn):
+            for time, image in repair_times(counted, 1.0 / float(rate), warn):
                 origin = time if origin is None else origin
-                last = picture[0]
-                yield time - origin, picture
+                last = image[0]
+                yield time - origin, image
         finally:
             raw.close()
         if expected and last + 1 < expected - max(2, expected // 500):
@@ -157,7 +157,7 @@ def _from_the_middle(
     start: float,
     index: PacketIndex,
     warn: Callable[[str], None],
-) -> Iterator[tuple[float, _Picture]]:
+) -> Iterator[tuple[float, _Image]]:
     """Frames from shortly before `start`, numbered by their timestamps' rank in the whole stream."""
     first = int(index.pts[0])
     target = first + int((start - _EPSILON) / index.time_base)
@@ -173,7 +173,7 @@ def _from_the_middle(
             if frame.pts is None:
                 continue
             number = int(np.searchsorted(index.pts, frame.pts))
-            # Pictures before the sought one may refer to others that were skipped: they are not shown.
+            # Images before the sought one may refer to others that were skipped: they are not shown.
             if number <= last or number >= len(index.pts) or frame.pts < target:
                 continue
             last = number
@@ -211,9 +211,7 @@ def _decoded(
         warn(f"The video is damaged: {damaged} pieces could not be decoded; the rest was used.")
 
 
-def _sequence_frames(
-    sequence: ImageSequence, warn: Callable[[str], None]
-) -> Iterator[tuple[float, _Picture]]:
+def _sequence_frames(sequence: ImageSequence, warn: Callable[[str], None]) -> Iterator[tuple[float, _Image]]:
     broken: list[str] = []
     for number, file in zip(sequence.numbers, sequence.files):
         try:
@@ -227,6 +225,6 @@ def _sequence_frames(
         yield number / sequence.fps, (number, frame, Orientation.of(frame, stream))
     missing = sequence.numbers[-1] + 1 - len(sequence.numbers)
     if broken:
-        warn(f"{len(broken)} pictures of the sequence could not be read, the first one {broken[0]}.")
+        warn(f"{len(broken)} images of the sequence could not be read, the first one {broken[0]}.")
     if missing:
-        warn(f"{missing} pictures are missing in the sequence.")
+        warn(f"{missing} images are missing in the sequence.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from .source import open_video, video_stream
 
-# VP8 stores invisible reference pictures as packets of their own, so packets cannot be counted.
+# VP8 stores invisible reference images as packets of their own, so packets cannot be counted.
 _UNCOUNTABLE = frozenset({"vp8"})
 
 

@@ -28,13 +28,13 @@ _FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Facts about a clip; sizes are of the upright picture with square pixels, as `decode` yields it unscaled."""
+    """Facts about a clip; sizes are of the upright image with square pixels, as `decode` yields it unscaled."""
 
     path: Path
     codec: str
     pixel_format: str
     size: tuple[int, int]  # width, height in pixels
-    rotation: int  # degrees clockwise that the stored picture is turned by: 0, 90, 180, 270
+    rotation: int  # degrees clockwise that the stored image is turned by: 0, 90, 180, 270
     fps: float  # average rate, frames per second; for people, time comes from the timestamps
     duration: float  # seconds
     frame_count: int  # estimate: containers err
@@ -44,7 +44,7 @@ class VideoInfo:
 
     @property
     def focal_px(self) -> float | None:
-        """Focal length in pixels of the unscaled picture, or None.
+        """Focal length in pixels of the unscaled image, or None.
 
         Phones define the equivalent over the diagonal (CIPA DCG-001): f_px = f_35 * diagonal / 43.27 mm.
         Electronic stabilisation crops by some percent more, which no tag tells.

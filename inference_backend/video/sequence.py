@@ -1,4 +1,4 @@
-"""Numbered pictures that are played as a clip, such as the image-sequence strips of Blender."""
+"""Numbered images that are played as a clip, such as the image-sequence strips of Blender."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gentg_blender.core.contract import GentgError
-from gentg_blender.core.pictures import IMAGE_SUFFIXES, find_pictures
+from gentg_blender.core.images import IMAGE_SUFFIXES, find_images
 
 __all__ = ["IMAGE_SUFFIXES", "ImageSequence"]
 
 
 @dataclass(frozen=True)
 class ImageSequence:
-    """Pictures in playing order. `numbers` are their frame numbers from 0; a gap is a missing picture."""
+    """Images in playing order. `numbers` are their frame numbers from 0; a gap is a missing image."""
 
     files: tuple[Path, ...]
     fps: float
@@ -22,7 +22,7 @@ class ImageSequence:
 
     def __post_init__(self) -> None:
         if not self.files:
-            raise GentgError("empty_video", "The image sequence holds no picture.")
+            raise GentgError("empty_video", "The image sequence holds no image.")
         if not 0.0 < self.fps <= 1000.0:
             raise GentgError(
                 "bad_request",
@@ -39,7 +39,7 @@ class ImageSequence:
 
     @classmethod
     def find(cls, where: str | os.PathLike, fps: float) -> ImageSequence:
-        """What core.pictures.find_pictures finds, at `fps` frames a second. Raises GentgError as it does."""
-        found = find_pictures(where)
+        """What core.images.find_images finds, at `fps` frames a second. Raises GentgError as it does."""
+        found = find_images(where)
         first = next(iter(found))
         return cls(tuple(found.values()), fps, tuple(n - first for n in found))

@@ -1,4 +1,4 @@
-"""Opening a clip safely, and what both probing and decoding need to know about its pictures."""
+"""Opening a clip safely, and what both probing and decoding need to know about its images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
             "not_a_video",
             "This is a folder, not a video.",
             file=path,
-            hint="Choose a video file, or the pictures of an image sequence with their frame rate.",
+            hint="Choose a video file, or the images of an image sequence with their frame rate.",
         )
     if not path.is_file():
         raise GentgError(
@@ -83,7 +83,7 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
         if _REFUSED_FORMATS & set(container.format.name.split(",")):
             raise GentgError("not_a_video", "This file is not a video.", file=path, hint=_HINT)
         if video_stream(container) is None:
-            what = "holds sound but no picture" if container.streams.audio else "holds no video"
+            what = "holds sound but no image" if container.streams.audio else "holds no video"
             raise GentgError("not_a_video", f"The file {what}.", file=path, hint=_HINT)
     except BaseException:
         container.close()
@@ -92,7 +92,7 @@ def open_video(path: str | os.PathLike) -> av.container.InputContainer:
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The film itself: the first video stream that is no cover picture, else None."""
+    """The film itself: the first video stream that is no cover image, else None."""
     streams = [s for s in container.streams.video if s.codec_context is not None]
     films = [s for s in streams if not s.disposition & s.disposition.__class__.attached_pic]
     return films[0] if films else None
@@ -100,10 +100,10 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
 
 @dataclass(frozen=True)
 class Orientation:
-    """How a stored picture becomes the one people see: quarter turns, a mirror, pixel shape.
+    """How a stored image becomes the one people see: quarter turns, a mirror, pixel shape.
 
     `turns` counts clockwise quarter turns, done after `mirrored` (a left-right flip of the stored
-    picture). `aspect` is the width of a stored pixel over its height.
+    image). `aspect` is the width of a stored pixel over its height.
     """
 
     turns: int = 0
@@ -127,7 +127,7 @@ class Orientation:
         return cls(turns=int(np.round(angle / 90.0)) % 4, mirrored=bool(mirrored), aspect=aspect)
 
     def size(self, stored: tuple[int, int]) -> tuple[int, int]:
-        """(width, height) of the upright picture with square pixels, from the stored size."""
+        """(width, height) of the upright image with square pixels, from the stored size."""
         width, height = self.square(stored)
         return (height, width) if self.turns % 2 else (width, height)
 
@@ -139,7 +139,7 @@ class Orientation:
         return width, max(1, round(height / self.aspect))
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """Turn a stored picture (H, W, 3) upright; contiguous."""
+        """Turn a stored image (H, W, 3) upright; contiguous."""
         if self.mirrored:
             image = image[:, ::-1]
         return np.ascontiguousarray(np.rot90(image, -self.turns) if self.turns else image)

@@ -15,7 +15,7 @@ _CLOCK = 90_000  # ticks per second: divides all usual frame rates
 
 
 class VideoWriter:
-    """Context manager that writes RGB pictures as an mp4; the file appears only when all went well.
+    """Context manager that writes RGB images as an mp4; the file appears only when all went well.
 
     `size` is (width, height) in pixels; odd sides lose their last line, as H.264 4:2:0 needs even
     ones. `crf` is x264's quality (lower is better). Raises GentgError: not_writable, no_space.
@@ -47,7 +47,7 @@ class VideoWriter:
         return self
 
     def add(self, image: np.ndarray, time: float) -> None:
-        """Append an (H, W, 3) uint8 RGB picture shown from `time` seconds on; times must increase."""
+        """Append an (H, W, 3) uint8 RGB image shown from `time` seconds on; times must increase."""
         if self._container is None:
             raise RuntimeError("the writer is used outside its with block")
         width, height = self.size
@@ -59,7 +59,7 @@ class VideoWriter:
             or image.shape[2] != 3
         ):
             raise ValueError(
-                f"a picture of {image.shape} {image.dtype} does not fit a video of {width}x{height}"
+                f"an image of {image.shape} {image.dtype} does not fit a video of {width}x{height}"
             )
         ticks = round(time * _CLOCK)
         if ticks <= self._ticks:

@@ -12,7 +12,7 @@ from gentg_blender.core.contract import GentgError
 from gentg_blender.core.rotations import quat_to_matrix
 from gentg_blender.core.skeleton import BONES
 from gentg_blender.core.timing import TimeMap
-from gentg_blender.tool import colors, compat, mix, result
+from gentg_blender.tool import before_after_layers, colors, compat, result
 from gentg_blender.tool.result import ImportSettings, import_capture
 
 
@@ -188,7 +188,7 @@ def test_bone_colours_follow_the_confidence():
         posed_bones = ob.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
         for bone, part in (("forearm.L", "arm.L"), ("shin.R", "leg.R")):
             sure = ob["confidence_" + part]
-            want = [d + sure * (s - d) for s, d in zip(colors.SURE, colors.DOUBTFUL)]
+            want = [d + sure * (s - d) for s, d in zip(colors.CERTAIN, colors.DOUBTFUL)]
             np.testing.assert_allclose(posed_bones[bone].color.custom.normal, want, atol=3 / 255)
     assert (
         posed_bones["forearm.L"].color.custom.normal[0] > posed_bones["shin.R"].color.custom.normal[0] + 0.1
@@ -222,23 +222,23 @@ def test_before_and_after_mix():
     after, before = truth(c), truth(c, before=True)
     assert np.abs(after - before)[:, arm].max() > 0.02
     frame = 8
-    assert mix.get_mix(ob) is None
-    mix.set_mix(ob, 0.0)
+    assert before_after_layers.get_mix(ob) is None
+    before_after_layers.set_mix(ob, 0.0)
     np.testing.assert_allclose(posed(ob, frame), before[frame - 1], atol=1e-5)
-    mix.set_mix(ob, 1.0)
+    before_after_layers.set_mix(ob, 1.0)
     np.testing.assert_allclose(posed(ob, frame), after[frame - 1], atol=1e-5)
-    mix.set_mix(ob, 0.5)
+    before_after_layers.set_mix(ob, 0.5)
     half = posed(ob, frame)
-    assert mix.get_mix(ob) == 0.5
+    assert before_after_layers.get_mix(ob) == 0.5
     np.testing.assert_allclose(half[arm, 1], (before + after)[frame - 1, arm, 1] / 2, atol=2e-3)
-    mix.clear_mix(ob)
-    assert ob.animation_data.action == r.action and mix.get_mix(ob) is None
+    before_after_layers.clear_mix(ob)
+    assert ob.animation_data.action == r.action and before_after_layers.get_mix(ob) is None
     np.testing.assert_allclose(posed(ob, frame), after[frame - 1], atol=1e-5)
-    raises("bad_request", mix.set_mix, ob, 1.5)
+    raises("bad_request", before_after_layers.set_mix, ob, 1.5)
     c.local_rotation_tgt, c.root_tgt = c.local_rotation, c.root
     other = import_capture(bpy.context, c, ImportSettings(name="plain"))
     assert other.before is None
-    raises("bad_request", mix.set_mix, other.armature, 0.5)
+    raises("bad_request", before_after_layers.set_mix, other.armature, 0.5)
 
 
 def test_running_again_replaces_and_keeps_what_people_made():

@@ -146,12 +146,12 @@ def test_a_saved_capture_comes_in_the_same_way(tmp):
 
         def start():
             settings = ImportSettings(name="mine")
-            session.arriving.append(arrivals.arrival_of_saved(bpy.context.scene, saved, settings))
+            session.arriving.append(import_queue.arrival_of_saved(bpy.context.scene, saved, settings))
             while session.arriving[0].fraction < 0.1:
                 assert session.tick() and not session.notices, session.notices
                 time.sleep(0.001)
 
-        from gentg_blender.ui import arrivals
+        from gentg_blender.ui import import_queue
 
         before = {k: len(getattr(bpy.data, k)) for k in KINDS}
         for give_up in (session.cancel, session.shut_down):

@@ -35,7 +35,7 @@ def test_find_pick_estimate(tmp):
             CLIP.stem,
             f"{CLIP.stem} person 2",
         ]  # neither replaced the other
-        # a second search replaces the list, its pictures and their files
+        # a second search replaces the list, its images and their files
         bpy.ops.gentg.find_people(filepath=str(CLIP))
         assert not folder.exists() and listed.folder.is_dir() and len(listed.people) == 2
         last = listed.folder

@@ -1,4 +1,4 @@
-"""In Blender: Speed Control effects over a strip, against the pictures that Blender itself renders through them."""
+"""In Blender: Speed Control effects over a strip, against the images that Blender itself renders through them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
-from case_strip_states import shown_pictures
+from case_strip_states import shown_images
 from case_strips import refused
 from case_ui import armatures, fake_backend
 
@@ -17,7 +17,7 @@ from gentg_blender.tool import strips
 COUNT = 60
 
 
-def grey_picture(path: Path, value: int) -> None:
+def grey_image(path: Path, value: int) -> None:
     """A PNG of 8 x 8 pixels of one grey, 0 to 255."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
@@ -29,20 +29,20 @@ def grey_picture(path: Path, value: int) -> None:
 
 
 class Greys:
-    """A sequence of pictures, each of its own grey, under a Speed Control effect."""
+    """A sequence of images, each of its own grey, under a Speed Control effect."""
 
     def __init__(self, tmp: Path, start: int = 11):
         self.tmp = tmp
-        folder = tmp / "pictures"
+        folder = tmp / "images"
         folder.mkdir()
         for i in range(COUNT):
-            grey_picture(folder / f"p{i:04d}.png", 4 * i + 9)
+            grey_image(folder / f"p{i:04d}.png", 4 * i + 9)
         self.scene.render.fps, self.scene.render.fps_base = 30, 1.0
         strip = self._top().new_image("clip", str(folder / "p0000.png"), 1, start)
         for i in range(1, COUNT):
             strip.elements.append(f"p{i:04d}.png")
-        self.known = np.array(shown_pictures(self.scene, range(start, start + COUNT), tmp))
-        assert np.all(np.diff(self.known) > 0), "every picture has a grey of its own"
+        self.known = np.array(shown_images(self.scene, range(start, start + COUNT), tmp))
+        assert np.all(np.diff(self.known) > 0), "every image has a grey of its own"
 
     @property
     def scene(self) -> bpy.types.Scene:
@@ -74,7 +74,7 @@ class Greys:
         bpy.context.view_layer.update()
 
     def check(self) -> strips.ClipStrip:
-        """The mapped time of frames all over the strip lies on the picture that Blender shows there."""
+        """The mapped time of frames all over the strip lies on the image that Blender shows there."""
         # Blender keeps an effect's old speeds in memory when Python changes them, but not in a file.
         bpy.ops.wm.save_as_mainfile(filepath=str(self.tmp / "speed.blend"))
         bpy.ops.wm.open_mainfile(filepath=str(self.tmp / "speed.blend"))
@@ -82,7 +82,7 @@ class Greys:
         first, last = int(found.span.time_map.first), int(found.span.time_map.last)
         assert last - first > 10, (first, last)
         start = int(strips.read_timing(self.scene, self.clip).content_start)
-        # 5.2 shows the wrong picture at a frame that it has looked up as an effect's input before.
+        # 5.2 shows the wrong image at a frame that it has looked up as an effect's input before.
         chosen: list[int] = []
         looked_up: list[float] = []
         for frame in range(first, last + 1, 2):
@@ -92,8 +92,8 @@ class Greys:
                 looked_up.append(at)
         assert len(chosen) > 4 and chosen[-1] - chosen[0] > 0.4 * (last - first), chosen
         ours = 30.0 * np.asarray(found.span.time_map.to_time(np.array(chosen, float)))
-        blender = np.interp(shown_pictures(self.scene, chosen, self.tmp), self.known, np.arange(COUNT))
-        # A picture is the one begun last, and 5.x keeps it for every moment that rounds to the same frame.
+        blender = np.interp(shown_images(self.scene, chosen, self.tmp), self.known, np.arange(COUNT))
+        # An image is the one begun last, and 5.x keeps it for every moment that rounds to the same frame.
         assert np.abs(ours - blender).max() < 1.5, (chosen, ours.round(1), blender.round(1))
         assert found.span.start <= blender.min() / 30 and found.span.end >= blender.max() / 30
         return found
@@ -104,7 +104,7 @@ def test_stretch_over_a_strip_that_was_made_longer(tmp):
     greys.trim(0, -30)
     greys.add(greys.clip).speed_control = "STRETCH"
     found = greys.check()
-    assert found.span.time_map.last == 100, "60 pictures fill 90 frames"
+    assert found.span.time_map.last == 100, "60 images fill 90 frames"
     greys.trim(8, -30)
     greys.check()
 
@@ -117,7 +117,7 @@ def test_a_constant_factor(tmp):
     greys.check()
     greys.effect().speed_factor = 2.5
     found = greys.check()
-    assert found.span.time_map.last < 40, "no keys where the last picture is held"
+    assert found.span.time_map.last < 40, "no keys where the last image is held"
 
 
 def test_a_negative_factor_is_what_this_blender_makes_of_it(tmp):
@@ -128,8 +128,8 @@ def test_a_negative_factor_is_what_this_blender_makes_of_it(tmp):
         found = greys.check()
         assert found.span.time_map.to_time(20.0) > found.span.time_map.to_time(30.0)
     else:
-        assert len(set(shown_pictures(greys.scene, (15, 30, 50), tmp))) == 1
-        assert "holds a single picture" in refused(greys.clip)
+        assert len(set(shown_images(greys.scene, (15, 30, 50), tmp))) == 1
+        assert "holds a single image" in refused(greys.clip)
 
 
 def test_an_animated_factor(tmp):
@@ -190,9 +190,9 @@ def test_what_cannot_be_followed_says_so(tmp):
     greys = Greys(tmp)
     effect = greys.add(greys.clip)
     effect.speed_control, effect.speed_frame_number = "FRAME_NUMBER", 7
-    assert "holds a single picture" in refused(greys.clip) and "speed" in refused(greys.clip)
+    assert "holds a single image" in refused(greys.clip) and "speed" in refused(greys.clip)
     effect.speed_control, effect.speed_length = "LENGTH", 50.0
-    assert "holds a single picture" in refused(greys.clip)
+    assert "holds a single image" in refused(greys.clip)
     effect.speed_control = "MULTIPLY"
     greys.scene.animation_data_create().drivers.new(effect.path_from_id("speed_factor"))
     assert "driver" in refused(greys.clip)

@@ -81,7 +81,7 @@ def test_a_strip_in_a_meta_strip_that_was_moved(tmp):
     assert strips.clip_strip(bpy.context.scene, strip).frame != before
     editor.active_strip = meta
     meta.select = True
-    assert strips.selected_strips(bpy.context) == [meta] and "Enter it" in strips.why_not(meta)
+    assert strips.selected_strips(bpy.context) == [meta] and "Enter it" in strips.unusable_reason(meta)
     editor.display_stack(meta)
     strip.select = True
     assert strips.selected_strips(bpy.context) == [strip]
@@ -104,7 +104,7 @@ def test_a_proxy_is_never_estimated(tmp):
     assert strips.clip_strip(bpy.context.scene, strip).clip == CLIP
 
 
-def shown_pictures(scene: bpy.types.Scene, frames, tmp: Path) -> list[float]:
+def shown_images(scene: bpy.types.Scene, frames, tmp: Path) -> list[float]:
     """Which frame of `movie`'s clip the sequencer shows, from the grey of what Blender renders."""
     render = scene.render
     render.resolution_x, render.resolution_y, render.resolution_percentage = 128, 72, 100
@@ -127,7 +127,7 @@ def views(scene: bpy.types.Scene) -> list[str]:
 
 
 def test_a_movie_in_a_scene_of_another_rate_shows_what_we_say(tmp):
-    """A clip of 30 frames a second in scenes of other rates, against the pictures that Blender renders."""
+    """A clip of 30 frames a second in scenes of other rates, against the images that Blender renders."""
     clip = movie(tmp)
     scene = bpy.context.scene
     editor = scene.sequence_editor_create()
@@ -135,8 +135,8 @@ def test_a_movie_in_a_scene_of_another_rate_shows_what_we_say(tmp):
     scene.render.fps, scene.render.fps_base = 30, 1.0
     own = top.new_movie("own", str(clip), 1, 1)
     frames = (3, 11, 19)
-    known = shown_pictures(scene, range(1, 41), tmp)  # at the clip's own rate frame f shows picture f - 1
-    assert all(b > a for a, b in zip(known, known[1:])), "every picture has a grey of its own"
+    known = shown_images(scene, range(1, 41), tmp)  # at the clip's own rate frame f shows image f - 1
+    assert all(b > a for a, b in zip(known, known[1:])), "every image has a grey of its own"
     top.remove(own)
     for rate, base in ((24, 1.001), (60, 1.0)):
         scene.render.fps, scene.render.fps_base = rate, base
@@ -147,7 +147,7 @@ def test_a_movie_in_a_scene_of_another_rate_shows_what_we_say(tmp):
             strips.read_timing(scene, strip).playback_factor == 1.0
         )
         ours = np.asarray(found.span.time_map.to_time(np.array(frames))) * 30.0
-        theirs = np.interp(shown_pictures(scene, frames, tmp), known, np.arange(40))
+        theirs = np.interp(shown_images(scene, frames, tmp), known, np.arange(40))
         assert np.abs(ours - theirs).max() <= 1.0, (rate, ours, theirs)
         top.remove(strip)
 
@@ -175,7 +175,7 @@ def test_the_sequencers_scene_runs_at_another_rate_than_the_armatures(tmp):
 
 
 def test_an_image_sequence_is_shown_behind_the_camera(tmp):
-    folder = tmp / "pictures"
+    folder = tmp / "images"
     folder.mkdir()
     for i in range(7, 67):
         (folder / f"shot_{i:04d}.png").write_bytes(PIXEL)
@@ -197,11 +197,11 @@ def test_an_image_sequence_is_shown_behind_the_camera(tmp):
     assert shown_numbers(r.camera, range(1, 48)) == [
         7 + int(np.floor((f - 1) / 24 * 30 + 0.5)) for f in range(1, 48)
     ]
-    assert len(bpy.data.images) == 1, "the same pictures are loaded once"
+    assert len(bpy.data.images) == 1, "the same images are loaded once"
 
 
 def shown_numbers(camera, frames) -> list[int]:
-    """The numbers in the names of the pictures, by Blender's own rule for image users."""
+    """The numbers in the names of the images, by Blender's own rule for image users."""
     out = []
     for frame in frames:
         bpy.context.scene.frame_set(int(frame))
@@ -212,10 +212,10 @@ def shown_numbers(camera, frames) -> list[int]:
     return out
 
 
-def test_an_image_sequence_strip_brings_its_pictures_along(tmp):
-    (tmp / "pictures").mkdir()
+def test_an_image_sequence_strip_brings_its_images_along(tmp):
+    (tmp / "images").mkdir()
     bpy.context.scene.render.fps = 30
-    _, strip = image_strip(tmp / "pictures", start=10, first=20)
+    _, strip = image_strip(tmp / "images", start=10, first=20)
     with fake_backend(tmp):
         assert bpy.ops.gentg.estimate_pose() == {"FINISHED"}
         (ob,) = armatures()

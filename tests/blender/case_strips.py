@@ -1,4 +1,4 @@
-"""In Blender: what `tool.strips` reads from strips, against the picture that Blender itself shows per frame."""
+"""In Blender: what `tool.strips` reads from strips, against the image that Blender itself shows per frame."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def image_strip(folder: Path, start: int = 10, first: int = 0):
 
 
 def check(strip, tolerance: float = 1.0) -> None:
-    """The mapped time of every frame lies on the picture that Blender shows there."""
+    """The mapped time of every frame lies on the image that Blender shows there."""
     scene = bpy.context.scene
     bpy.context.view_layer.update()
     rate = scene.render.fps / scene.render.fps_base
@@ -87,7 +87,7 @@ def test_held_frames_beyond_the_clip_get_no_keys(tmp):
     assert (found.span.time_map.first, found.span.time_map.last) == (10, 109)
 
 
-def test_sequence_that_starts_at_a_later_picture(tmp):
+def test_sequence_that_starts_at_a_later_image(tmp):
     _, strip = image_strip(tmp, first=12)
     check(strip, 1e-3)
 

@@ -144,9 +144,9 @@ def test_a_person_is_found_by_number(environment, backend, tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Pictures 0005 to 0034 of a sequence, each with one grey of its own."""
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    """Images 0005 to 0034 of a sequence, each with one grey of its own."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for n in range(5, 35):
         assert cv2.imwrite(str(folder / f"shot_{n:04d}.png"), np.full((48, 64, 3), 4 * n, np.uint8))
@@ -154,10 +154,10 @@ def pictures(tmp_path):
 
 
 @every_environment
-def test_image_sequences_stand_behind_the_camera(environment, backend, pictures, tmp_path):
+def test_image_sequences_stand_behind_the_camera(environment, backend, images, tmp_path):
     look, out = tmp_path / "look.py", tmp_path / "out"
     look.write_text(LOOK)
-    named = pictures / "shot_####.png"
+    named = images / "shot_####.png"
     done = run(environment.script(BATCH, named, "--out", out, "--blend", "--sequence-fps", "30"))
     assert done.returncode == 0, done.stderr
     (item,) = last_json(done.stdout)["items"]
@@ -168,9 +168,9 @@ def test_image_sequences_stand_behind_the_camera(environment, backend, pictures,
     assert seen.stdout.splitlines()[-1].split() == ["SEQUENCE", "shot_0005.png", "4"], (
         seen.stdout + seen.stderr
     )
-    # a capture of pictures that is there already, with their folder named
+    # a capture of images that is there already, with their folder named
     blend = tmp_path / "again.blend"
-    done = run(environment.script(BATCH, "--capture", out / "shot.npz", "--clip", pictures, "--blend", blend))
+    done = run(environment.script(BATCH, "--capture", out / "shot.npz", "--clip", images, "--blend", blend))
     assert done.returncode == 0 and not last_json(done.stdout)["items"][0]["warnings"], done.stderr
     seen = run(environment.script(look, blend))
     assert seen.stdout.splitlines()[-1].split() == ["SEQUENCE", "shot_0005.png", "4"]
@@ -181,7 +181,7 @@ def test_image_sequences_stand_behind_the_camera(environment, backend, pictures,
         )
     )
     (note,) = last_json(done.stdout)["items"][0]["warnings"]
-    assert done.returncode == 0 and "No clip behind the camera: No numbered pictures" in note
+    assert done.returncode == 0 and "No clip behind the camera: No numbered images" in note
     gone = tmp_path / "gone_##.png"
     done = run(environment.script(BATCH, gone, "--out", out, "--fbx", "--sequence-fps", "30"))
     assert done.returncode == 1

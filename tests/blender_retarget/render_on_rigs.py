@@ -1,4 +1,4 @@
-"""In Blender: a capture retargeted to rigs and rendered, for make_pictures.py, which says what a job holds.
+"""In Blender: a capture retargeted to rigs and rendered, for make_images.py, which says what a job holds.
 
 blender -b --factory-startup --python-exit-code 1 --python tests/blender_retarget/render_on_rigs.py -- JOB.json
 """
@@ -19,7 +19,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE), str(HERE.parent / "blender"), s
 sys.dont_write_bytecode = True
 
 from case_retarget import build, rigify, turned_up  # noqa: E402
-from picture_body import add_body  # noqa: E402
+from figure_body import add_body  # noqa: E402
 from rig_factory import make_rig  # noqa: E402
 
 from gentg_blender.core.contract import load_capture  # noqa: E402
@@ -113,7 +113,7 @@ def one_rig(name: str, job: dict, out: Path) -> dict:
     frames = [1 + round((t - float(capture.timestamps[0])) * rate) for t in job["times"]]
 
     camera = actor.camera
-    camera.location *= scale  # from there the rig covers the same part of the picture as the actor
+    camera.location *= scale  # from there the rig covers the same part of the image as the actor
     camera.data.clip_end *= max(1.0, scale)
     camera.data.clip_start = 0.01
     _floor()

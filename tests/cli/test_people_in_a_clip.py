@@ -39,7 +39,7 @@ def test_list_and_estimate_one(gentg, pair, tmp_path):
             and capture.meta["footage"]["others"] == 1.0
         )
     text = gentg("people", pair)
-    assert text.code == 0 and text.out.startswith("2 found in 6 pictures of 600 x 500")
+    assert text.code == 0 and text.out.startswith("2 found in 6 images of 600 x 500")
     missing = gentg("estimate", pair, "--person", "7", "-o", tmp_path / "none", "--quiet")
     assert missing.code == 5 and "no person 7" in missing.err and not (tmp_path / "none").exists()
 
@@ -54,15 +54,15 @@ def test_the_command_is_cached_and_tidy(pair, tmp_path, monkeypatch):
     )
     encode(message("result", id="a", result=first))
     assert ("people", 6, 6) in stages and first["sampled"] == 6
-    pictures = {p["thumbnail"]: open(p["thumbnail"], "rb").read() for p in first["people"]}
-    assert all(data[:3] == b"\xff\xd8\xff" for data in pictures.values())
+    images = {p["thumbnail"]: open(p["thumbnail"], "rb").read() for p in first["people"]}
+    assert all(data[:3] == b"\xff\xd8\xff" for data in images.values())
 
     from inference_backend.keypoints import people
 
     monkeypatch.setattr(people, "find_people", None)  # must not be needed again
     second = people_command(estimator, {**params, "folder": str(tmp_path / "again")}, Reporter())
     assert [p["seed"] for p in second["people"]] == [p["seed"] for p in first["people"]]
-    assert [open(p["thumbnail"], "rb").read() for p in second["people"]] == list(pictures.values())
+    assert [open(p["thumbnail"], "rb").read() for p in second["people"]] == list(images.values())
     assert "thumbnail" not in people_command(estimator, {"clip": str(pair)}, Reporter())["people"][0]
     with pytest.raises(GentgError, match="colour"):
         people_command(estimator, {**params, "colour": 1}, Reporter())

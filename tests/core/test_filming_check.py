@@ -50,7 +50,7 @@ def test_small_person(good):
 
 
 def test_cut_off_feet(good):
-    assert "feet leave the picture" in texts(
+    assert "feet leave the image" in texts(
         replace(
             good,
             image_size=np.array(
@@ -92,7 +92,7 @@ def test_blur(good, blur, level):
 
 def test_several_people(good):
     (one,) = check_filming(filmed(good, others=1.0))
-    assert one.what == "Several people are in the picture." and "Find People" in one.advice
+    assert one.what == "Several people are in the image." and "Find People" in one.advice
     (some,) = check_filming(filmed(good, others=0.25))
     assert "25%" in some.what
     (picked,) = check_filming(filmed(good, {"time": 1.0, "box": [0, 0, 9, 9]}, others=1.0))

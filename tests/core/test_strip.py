@@ -78,12 +78,12 @@ def test_sequence_start():
             sequence_start(names, disk)
 
 
-def test_range_of_a_sequence_counts_its_own_pictures_only():
+def test_range_of_a_sequence_counts_its_own_images_only():
     on_disk = ["a_0012.png", "a_0007.png", "a_0009.jpg", "b_0001.png", "notes.txt", "a_0010.png"]
     assert sequence_range("a_0010.png", on_disk) == (7, 6)
     assert sequence_range("a_0003.png", []) == (3, 1)
     with pytest.raises(GentgError, match="no number"):
-        sequence_range("picture.png", on_disk)
+        sequence_range("image.png", on_disk)
 
 
 def effect(control: str, *values: float, start: float = 10, **more) -> SpeedEffect:
@@ -114,6 +114,6 @@ def test_a_strip_under_speed_effects():
     assert len(span.time_map.frames) < 5, "straight pieces need no node a frame"
     assert span.end == pytest.approx((59 / 4 + 0.5) / 30)
     fast = strip_span(strip, [effect("MULTIPLY", 2.0)])
-    assert fast.time_map.last == 39, "no keys where the last picture is held"
-    with pytest.raises(GentgError, match="single picture"):
+    assert fast.time_map.last == 39, "no keys where the last image is held"
+    with pytest.raises(GentgError, match="single image"):
         strip_span(strip, [effect("FRAME_NUMBER", 7.0)])

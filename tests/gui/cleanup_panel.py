@@ -21,7 +21,7 @@ sys.path[:0] = [
 ]
 sys.dont_write_bytecode = True
 
-from driver import panel_picture  # noqa: E402
+from driver import panel_image  # noqa: E402
 
 import gentg_blender  # noqa: E402
 
@@ -71,7 +71,7 @@ def steps() -> Iterator[float]:
         report["in_place"] = playing()
     view.tag_redraw()
     yield 1.0
-    yield from panel_picture("cleanup", "VIEW_3D")
+    yield from panel_image("cleanup", "VIEW_3D")
     with bpy.context.temp_override(window=window, area=view):
         bpy.ops.ed.undo()
         report["undone"] = playing()

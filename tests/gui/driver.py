@@ -132,17 +132,17 @@ def screenshot(name: str) -> Steps:
         yield 0.1
 
 
-def panel_picture(name: str, kind: str) -> Steps:
+def panel_image(name: str, kind: str) -> Steps:
     """The sidebar of an editor as panel-NAME.png, down to its last panel."""
     overlay = getattr(area(kind).spaces[0], "overlay", None)  # the 3D View's floor shines through below it
     if overlay is not None:
         overlay.show_overlays = False
-    yield from part_picture(f"panel-{name}", region(kind), empty_below=True)
+    yield from part_image(f"panel-{name}", region(kind), empty_below=True)
     if overlay is not None:
         overlay.show_overlays = True
 
 
-def part_picture(
+def part_image(
     name: str, part: bpy.types.Region | bpy.types.Area, *, of: bpy.types.Window | None = None, skip: int = 0,
     empty_below: bool = False,
 ) -> Steps:  # fmt: skip

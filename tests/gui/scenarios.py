@@ -20,7 +20,7 @@ from driver import (  # noqa: E402
     find_button,
     key,
     only_3d_view,
-    panel_picture,
+    panel_image,
     play,
     press_button,
     region,
@@ -76,7 +76,7 @@ def prepare(report: dict) -> Steps:
     low = min((a for a in window.screen.areas if a.type == "VIEW_3D"), key=lambda a: a.y)
     low.type = SEQ
     low.spaces[0].view_type = "SEQUENCER"
-    low.spaces[0].timeline_overlay.show_strip_source = False  # no path of this machine in the pictures
+    low.spaces[0].timeline_overlay.show_strip_source = False  # no path of this machine in the images
     yield 0.5
     yield from show_sidebar(SEQ)
     yield from show_sidebar("VIEW_3D")
@@ -236,7 +236,7 @@ def cancel(report: dict) -> Steps:
         yield from wait_for(lambda pid=pid: not session.busy and not alive(pid), "the process is gone", 3)
         report[f"cancel_{how}"] = time.monotonic() - (clicked[-1] if how == "button" else began)
         assert datablocks() == before
-        yield from panel_picture("cancelled", SEQ)
+        yield from panel_image("cancelled", SEQ)
         bpy.ops.gentg.dismiss(index=0)
 
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -245,7 +245,7 @@ def cancel(report: dict) -> Steps:
     yield from wait_for(lambda: not session.busy, "the crash is noticed", 5)
     assert session.notices[0].level == "ERROR" and Path(session.notices[0].file).is_file()
     assert datablocks() == before
-    yield from panel_picture("crashed", SEQ)
+    yield from panel_image("crashed", SEQ)
     bpy.ops.gentg.dismiss(index=0)
     os.environ["GENTG_FAKE"] = os.environ.get("GENTG_FAKE_AFTER", os.environ.get("GENTG_FAKE", ""))
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -288,7 +288,7 @@ def people(report: dict) -> Steps:
     yield from click(*pick)
     yield from wait_for(lambda: settings.picked_number == 2, "the click picks", 5)
     yield 0.5
-    yield from panel_picture("people", SEQ)
+    yield from panel_image("people", SEQ)
     report["icons"] = [p.icon for p in listed.people]
     report["ticks"] = asdict(session.ticks)
     with bpy.context.temp_override(window=bpy.context.window_manager.windows[0], area=area(SEQ)):
@@ -299,7 +299,7 @@ def people(report: dict) -> Steps:
 
 
 def gallery(report: dict) -> Steps:
-    """Pictures for the documentation, with the real backend: queue, result over the clip, captures, retarget."""
+    """Images for the documentation, with the real backend: queue, result over the clip, captures, retarget."""
     from driver import area
 
     session = gentg()
@@ -314,16 +314,16 @@ def gallery(report: dict) -> Steps:
         strip.elements[0].orig_height,
     )
     scene.sequence_editor.strips.new_movie("second_take.mp4", CLIP, 3, 120).select = True
-    yield from panel_picture("ready", SEQ)
+    yield from panel_image("ready", SEQ)
     scene.gentg.correction = 1.0  # for a before and after
     yield from press_button(SEQ, "gentg.estimate_pose")
     yield from wait_for(
         lambda: session.queue.current and session.queue.current.progress.done > 10, "progress"
     )
-    yield from panel_picture("queue", SEQ)
+    yield from panel_image("queue", SEQ)
     yield from wait_for(lambda: not session.busy, "the results", 240)
     assert len(armatures()) == 2, session.notices
-    yield from panel_picture("done", SEQ)
+    yield from panel_image("done", SEQ)
     while session.notices:
         bpy.ops.gentg.dismiss(index=0)
     ob = bpy.data.objects["beam_walk"]

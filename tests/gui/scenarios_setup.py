@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from driver import Steps, find_button, panel_picture, play, press_button, wait_for  # noqa: E402
+from driver import Steps, find_button, panel_image, play, press_button, wait_for  # noqa: E402
 from scenarios import SEQ, add_clip, armatures, gentg, prepare  # noqa: E402
 
 REPORT = sys.argv[sys.argv.index("--") + 1 :][1]
@@ -34,19 +34,19 @@ def set_up(report: dict) -> Steps:
     network.use_online_access = False
     assert not bpy.app.online_access
     prefs.base_python = os.environ["GENTG_FAKE_PYTHON"]
-    yield from panel_picture("offline", SEQ)
+    yield from panel_image("offline", SEQ)
     assert (yield from find_button(SEQ, "gentg.setup_backend")) is None, "a button that would download"
     assert not bpy.ops.gentg.estimate_pose.poll()
     assert not pip_log() and not b.environment().folder.exists()
 
     network.use_online_access = True
-    yield from panel_picture("no-backend", SEQ)
+    yield from panel_image("no-backend", SEQ)
     yield 0.3
     yield from press_button(SEQ, "gentg.setup_backend")
     yield from wait_for(lambda: session.task and session.task.fraction > 0.3, "progress of the set-up")
     os.environ["GENTG_FAKE_PAUSE"] = "60"  # the next package lasts until the Cancel button is found
     report["text"] = session.task.text
-    yield from panel_picture("setting-up", SEQ)
+    yield from panel_image("setting-up", SEQ)
     assert not bpy.ops.gentg.estimate_pose.poll(), "not before the set-up is done"
     yield from press_button(SEQ, "gentg.cancel")
     yield from wait_for(lambda: not session.task_running, "the set-up stops", 5)
@@ -54,7 +54,7 @@ def set_up(report: dict) -> Steps:
     first = b.environment().marker()
     assert first.installed and not first.complete and "cancelled" in session.notices[0].title
     assert "goes on where it stopped" in b.problem()
-    yield from panel_picture("interrupted", SEQ)
+    yield from panel_image("interrupted", SEQ)
     bpy.ops.gentg.dismiss(index=0)
 
     yield from press_button(SEQ, "gentg.setup_backend")

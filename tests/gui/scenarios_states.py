@@ -14,8 +14,8 @@ from driver import (  # noqa: E402
     click,
     find_button,
     only_3d_view,
-    panel_picture,
-    part_picture,
+    panel_image,
+    part_image,
     play,
     press_button,
     region,
@@ -40,9 +40,7 @@ def without(report: dict) -> Steps:
         (w, a) for w in bpy.context.window_manager.windows for a in w.screen.areas if a.type == "PREFERENCES"
     )
     inside = next(r for r in preferences[1].regions if r.type == "WINDOW")
-    yield from part_picture(
-        "panel-preferences", inside, of=preferences[0], skip=PREFERENCES, empty_below=True
-    )
+    yield from part_image("panel-preferences", inside, of=preferences[0], skip=PREFERENCES, empty_below=True)
     with bpy.context.temp_override(window=preferences[0]):
         bpy.ops.wm.window_close()
     yield 0.5
@@ -54,7 +52,7 @@ def without(report: dict) -> Steps:
     marker = sys.modules[type(environment).__module__].Marker("", "", "an older lock", complete=True)
     environment._write(marker)
     assert "another version" in b.problem() and not bpy.ops.gentg.estimate_pose.poll()
-    yield from panel_picture("other-version", SEQ)
+    yield from panel_image("other-version", SEQ)
     assert (yield from find_button(SEQ, "gentg.setup_backend")) is not None
     environment.python.unlink()
     assert "Repair" in b.problem()
@@ -67,13 +65,13 @@ def messages(report: dict) -> Steps:
     session = gentg()
     yield from prepare(report)
     scene = bpy.context.scene
-    yield from panel_picture("no-scene", SEQ)
+    yield from panel_image("no-scene", SEQ)
     bpy.context.window_manager.windows[0].workspace.sequencer_scene = scene
     editor = scene.sequence_editor_create()
-    yield from panel_picture("no-strip", SEQ)
+    yield from panel_image("no-strip", SEQ)
     color = editor.strips.new_effect("color", "COLOR", 1, 1, length=50)
     editor.active_strip = color
-    yield from panel_picture("not-a-movie", SEQ)
+    yield from panel_image("not-a-movie", SEQ)
     editor.strips.remove(color)
 
     clip = Path.home() / "clips" / "walk.mp4"
@@ -86,7 +84,7 @@ def messages(report: dict) -> Steps:
     yield from wait_for(lambda: session.notices, "the message", 5)
     yield 1.0
     assert "not there any more" in session.notices[0].lines[0] and not session.busy
-    yield from panel_picture("missing-file", SEQ)
+    yield from panel_image("missing-file", SEQ)
     shutil.copy(CLIP, clip)
     strip.name = "walk"
     yield from press_button(SEQ, "gentg.estimate_pose")
@@ -103,7 +101,7 @@ def messages(report: dict) -> Steps:
     r = region("VIEW_3D")
     yield from click(r.x + 60, r.y + r.height - 14)  # folds Estimate Pose
     yield 0.5
-    yield from panel_picture("captures", "VIEW_3D")
+    yield from panel_image("captures", "VIEW_3D")
 
 
 if __name__ == "__main__":

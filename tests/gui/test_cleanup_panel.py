@@ -1,6 +1,6 @@
 """The Clean-up panel in the real GUI: it draws, its buttons take the panel's values, each step is one undo step.
 
-Needs GENTG_BLENDER and xvfb-run; skips loudly without them. GENTG_SHOTS=FOLDER keeps a picture.
+Needs GENTG_BLENDER and xvfb-run; skips loudly without them. GENTG_SHOTS=FOLDER keeps an image.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 CLIP = ROOT / "samples" / "beam_walk.mp4"
-SCREEN = 1600, 1180  # room for the longest panel in a picture
+SCREEN = 1600, 1180  # room for the longest panel in an image
 BLENDER = os.environ.get("GENTG_BLENDER", "")
 
 pytestmark = [
@@ -84,7 +84,7 @@ def play(profile: dict, tmp_path: Path, scenario: str, timeout: float = 240.0, *
     command = ["xvfb-run", "-a", "-s", f"-screen 0 {SCREEN[0]}x{SCREEN[1]}x24", BLENDER, "--enable-event-simulate", "--window-geometry",
                "0", "0", *map(str, SCREEN), "--no-window-focus", "--python", str(HERE / script), "--", scenario, str(report), str(CLIP)]  # fmt: skip
     # Mesa maps its cache's file: another Blender that shrinks it meanwhile ends this one with SIGBUS.
-    # HOME is short for paths in pictures, which are shown with ~.
+    # HOME is short for paths in images, which are shown with ~.
     home = {"HOME": str(Path(profile["BLENDER_USER_RESOURCES"]).parent)}
     env = {**profile, "MESA_SHADER_CACHE_DISABLE": "true", **home, **environment}
     with open(tmp_path / "blender.log", "w") as log:
@@ -232,6 +232,6 @@ def test_the_whole_path_with_the_real_backend(profile, tmp_path):
     not os.environ.get("GENTG_BACKEND_PYTHON") or not os.environ.get("GENTG_SHOTS"),
     reason="makes docs/images: needs GENTG_BACKEND_PYTHON and GENTG_SHOTS",
 )
-def test_two_strips_and_pictures_for_the_documentation(profile, tmp_path):
+def test_two_strips_and_images_for_the_documentation(profile, tmp_path):
     play(profile, tmp_path, "gallery", timeout=600)
     play(profile, tmp_path, "people", timeout=600)

@@ -14,7 +14,7 @@ the environment variable GENTG_FAKE for clients that know nothing of it: a comma
     silent        send no hello
     capture=PATH  copy that file to the place asked for
 
-The command `people` finds two, with a picture each in `params["folder"]`.
+The command `people` finds two, with an image each in `params["folder"]`.
 """
 
 from __future__ import annotations
@@ -91,14 +91,14 @@ def answer(msg: dict) -> None:
 
 
 def person(number: int, folder: Path) -> dict:
-    """One of the list, with a picture of one colour: a PNG of 8 x 8 pixels."""
+    """One of the list, with an image of one colour: a PNG of 8 x 8 pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    picture = folder / f"person{number}.png"
+    image = folder / f"person{number}.png"
     rows = (b"\0" + bytes([250 // number, 100, 50]) * 8) * 8
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
+    image.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0))
                         + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))  # fmt: skip
     box = [100.0 * number, 20.0, 100.0 * number + 80.0, 320.0]
     return {
@@ -106,7 +106,7 @@ def person(number: int, folder: Path) -> dict:
         "share": 1.0 / number,
         "box": box,
         "seed": {"time": 0.5, "box": box},
-        "thumbnail": str(picture),
+        "thumbnail": str(image),
     }
 
 

@@ -101,7 +101,7 @@ def test_another_file_than_expected_is_never_used(tmp_path, serve):
     with pytest.raises(GentgError, match="not the file"):
         install(own, PythonBuild(build.version, build.url, "0" * 64))
     assert not own.python.exists()
-    assert install(own, build).is_file(), "the next try starts anew"
+    assert install(own, build).is_file(), "the next try starts again"
 
 
 def test_nothing_is_unpacked_outside_the_folder(tmp_path, serve):

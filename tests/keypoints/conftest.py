@@ -9,7 +9,7 @@ import pytest
 
 from gentg_blender.core.skeleton import JOINT_INDEX, JOINTS
 
-# A standing figure seen from the front, in heights; the person's left is on the picture's right.
+# A standing figure seen from the front, in heights; the person's left is on the image's right.
 _FRONT = {
     "nose": (0.0, 0.08), "eye": (0.02, 0.065), "ear": (0.045, 0.075), "shoulder": (0.105, 0.18), "elbow": (0.14, 0.36),
     "wrist": (0.15, 0.51), "index": (0.155, 0.56), "pinky": (0.165, 0.56), "thumb": (0.14, 0.55), "hip": (0.055, 0.47),

@@ -22,7 +22,7 @@ RED, BLUE, GREY = (180, 60, 60), (60, 80, 170), (120, 120, 120)
 
 
 def person(figure, top, legs, height=400.0):
-    """A picture with a figure whose clothes above and below the hips have one colour each, and its joints."""
+    """An image with a figure whose clothes above and below the hips have one colour each, and its joints."""
     points = figure(np.zeros(1), height=height)[0]
     image = np.zeros((500, 600, 3), np.uint8)
     waist = int(points[J["l_hip"], 1]) + 1
@@ -54,7 +54,7 @@ def test_hidden_and_outside_parts_are_empty(figure):
     described = describe(image, points)
     empty = [PARTS[i] for i in range(len(PARTS)) if not described[i].any()]
     assert empty == ["thighs", "shins"]
-    below = points + (0, 350, 0)  # the upper body stays in the picture
+    below = points + (0, 350, 0)  # the upper body stays in the image
     below[[J["l_knee"], J["r_knee"]], 2] = 0.9
     described = describe(image, below)
     assert described[PARTS.index("head")].any() and not described[PARTS.index("thighs")].any()

@@ -1,4 +1,4 @@
-"""The wiring, with a detector that reads its answer off the picture."""
+"""The wiring, with a detector that reads its answer off the image."""
 
 import threading
 
@@ -23,10 +23,10 @@ class DotDetector:
     made, closed = 0, 0
 
     def __init__(self, fail_at=None):
-        self.fail_at, self.calls, self.forgot = fail_at, 0, 0
+        self.fail_at, self.calls, self.resets = fail_at, 0, 0
 
-    def forget(self):
-        self.forgot += 1
+    def reset(self):
+        self.resets += 1
 
     def detect(self, image):
         assert min(image.shape[:2]) <= 60
@@ -43,7 +43,7 @@ class DotDetector:
         points[:, 2] = 0.9
         return [Detection(points, 0.9, box_of(points))]
 
-    def spawn(self):
+    def clone(self):
         DotDetector.made += 1
         return DotDetector(self.fail_at)
 
@@ -65,14 +65,16 @@ def clip(tmp_path_factory):
 
 def test_positions_times_and_gaps(clip):
     DotDetector.made = DotDetector.closed = 0
-    detector, spares = DotDetector(), []
-    track = detect_video(clip, detector, workers=2, spares=spares)
-    assert DotDetector.made == len(spares) == 1 and DotDetector.closed == 0
+    detector, worker_detectors = DotDetector(), []
+    track = detect_video(clip, detector, workers=2, worker_detectors=worker_detectors)
+    assert DotDetector.made == len(worker_detectors) == 1 and DotDetector.closed == 0
     segments = plan_segments(0, 12, True, scan(clip))
-    assert detector.forgot + spares[0].forgot == len(segments)  # each begins as with a fresh detector
-    assert detector.calls + spares[0].calls > 120  # 120 frames, and those that lead up to a segment
-    again = detect_video(clip, detector, workers=2, spares=spares)
-    assert DotDetector.made == len(spares) == 1 and np.array_equal(again.keypoints, track.keypoints)
+    assert detector.resets + worker_detectors[0].resets == len(
+        segments
+    )  # each begins as with a fresh detector
+    assert detector.calls + worker_detectors[0].calls > 120  # 120 frames, and those that lead up to a segment
+    again = detect_video(clip, detector, workers=2, worker_detectors=worker_detectors)
+    assert DotDetector.made == len(worker_detectors) == 1 and np.array_equal(again.keypoints, track.keypoints)
     assert np.array_equal(track.frames, np.arange(120)) and np.allclose(
         track.timestamps, np.arange(120) / FPS, atol=1e-4
     )
@@ -102,7 +104,7 @@ def test_progress_is_real_and_cancel_ends_all_threads(clip):
             raise GentgError("cancelled", "stop")
 
     class Slow(DotDetector):
-        def spawn(self):
+        def clone(self):
             return Slow()
 
         def detect(self, image):

@@ -128,7 +128,7 @@ def test_segments_and_workers_change_nothing(shared, detector):
     # the seam in the middle against one pass over all of it
     from inference_backend.video.decode import decode
 
-    fresh = detector.spawn()
+    fresh = detector.clone()
     passed = [fresh.detect(f.image)[0].keypoints for f in decode(clip, 0.5, 5.0, 720)]
     fresh.close()
     apart = np.linalg.norm(
@@ -144,28 +144,30 @@ def test_a_detector_that_forgets_goes_on_as_a_fresh_one(shared, detector):
     before = [f.image for f in decode(folder / "boxing/boxing.mp4", 0.0, 0.3, 720)]
     after = [f.image for f in decode(folder / "walk_turn/walk_turn.mp4", 2.0, 2.3, 720)]
 
-    def detected(by, pictures):
-        return np.array([by.detect(p)[0].keypoints for p in pictures])
+    def detected(by, images):
+        return np.array([by.detect(p)[0].keypoints for p in images])
 
-    fresh = detector.spawn()
+    fresh = detector.clone()
     want = detected(fresh, after)
     detected(fresh, before)
-    carried = detected(fresh, after)  # the first pictures are searched where somebody else was
-    fresh.forget()
+    carried = detected(fresh, after)  # the first images are searched where somebody else was
+    fresh.reset()
     assert np.array_equal(detected(fresh, after), want) and not np.array_equal(carried, want)
     fresh.close()
     with pytest.raises(RuntimeError, match="closed"):
-        fresh.forget()
-    assert detector.others(before[0], detector.detect(before[0])) is False  # what both share is still open
+        fresh.reset()
+    assert (
+        detector.sees_several(before[0], detector.detect(before[0])) is False
+    )  # what both share is still open
 
 
 def test_short_clips_are_split_where_it_changes_little(shared, detector):
-    """1.6 s in two segments against one pass: less than the points tremble from picture to picture."""
+    """1.6 s in two segments against one pass: less than the points tremble from image to image."""
     from inference_backend.video.decode import decode
 
     clip = shared / "video/rendered/walk_turn/walk_turn.mp4"
     split = detect_video(clip, detector, start=1.0, end=2.6, workers=2)
-    detector.forget()
+    detector.reset()
     passed = [detector.detect(f.image)[0].keypoints for f in decode(clip, 1.0, 2.6, 720)]
     whole = to_canonical(np.array(passed), "blazepose33")
     assert len(split) == len(whole) == 48

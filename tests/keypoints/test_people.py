@@ -1,4 +1,4 @@
-"""Several people in one picture: found, told apart, listed, and one of them followed. The sample clip beside itself."""
+"""Several people in one image: found, told apart, listed, and one of them followed. The sample clip beside itself."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ WIDTH, HEIGHT = 300, 500  # of one half: the walker without the bystander at the
 
 @pytest.fixture(scope="module")
 def walker():
-    """12 pictures of the walker alone, 10 a second, (500, 300, 3)."""
+    """12 images of the walker alone, 10 a second, (500, 300, 3)."""
     with av.open(str(SAMPLE)) as container:
         frames = [f.reformat(360, 640, format="rgb24").to_ndarray() for f in container.decode(video=0)]
     return [np.ascontiguousarray(f[60 : 60 + HEIGHT, 60:]) for f in frames[:72:6]]
@@ -61,7 +61,7 @@ def detector():
 
 
 def test_both_are_found_and_their_points_are_mirror_images(detector, walker):
-    detector.forget()
+    detector.reset()
     found = detector.detect(pair(walker)[0])
     assert len(found) == 2
     left, right = sorted(found, key=lambda d: d.box[0])
@@ -75,8 +75,8 @@ def test_both_are_found_and_their_points_are_mirror_images(detector, walker):
     assert np.median(apart) < 0.02 * body and left.world.shape == right.world.shape == (33, 3)
 
 
-def test_an_empty_picture_shows_nobody(detector):
-    detector.forget()
+def test_an_empty_image_shows_nobody(detector):
+    detector.reset()
     assert detector.detect(np.full((300, 500, 3), 90, np.uint8)) == []
 
 
@@ -86,7 +86,7 @@ def test_others_are_seen_for_the_filming_check(walker):
     single = MediapipePose()
     for images, expected in ((walker, False), (pair(walker), True)):
         found = single.detect(images[0])
-        assert len(found) == 1 and single.others(images[0], found) == expected
+        assert len(found) == 1 and single.sees_several(images[0], found) == expected
     single.close()
 
 
@@ -98,11 +98,11 @@ def test_people_are_listed_with_a_place_each(clip, detector):
     assert abs(boxes[0][0] - (2 * WIDTH - boxes[1][2])) < 12  # mirror images
     for person in found.people:
         assert person.share == 1.0
-        picture = cv2.imdecode(np.frombuffer(person.thumbnail, np.uint8), cv2.IMREAD_COLOR)
-        assert 64 < max(picture.shape[:2]) <= 256
+        image = cv2.imdecode(np.frombuffer(person.thumbnail, np.uint8), cv2.IMREAD_COLOR)
+        assert 64 < max(image.shape[:2]) <= 256
         left = person.box[0] < WIDTH
         # skin is red on the left; the tint on the right turns red into blue (OpenCV: blue first)
-        assert (picture[..., 2].mean() > picture[..., 0].mean()) == left
+        assert (image[..., 2].mean() > image[..., 0].mean()) == left
         assert PersonSeed.from_dict(person.to_dict()["seed"]) == person.seed
 
 
@@ -124,7 +124,7 @@ def test_each_chosen_person_is_followed_and_nobody_else(clip, detector):
 
 def test_two_who_come_close_stay_apart(detector, walker):
     """Bodies from 200 to 20 pixels apart: each crop sees a part of the other one, painted over."""
-    detector.forget()
+    detector.reset()
     images = pair(walker[:1] * 6, 0, 105)
     for image in images:
         found = sorted(detector.detect(image), key=lambda d: d.box[0])

@@ -1,4 +1,4 @@
-"""People who come back, cuts and jumps to somebody else: through the pictures, up to the final track."""
+"""People who come back, cuts and jumps to somebody else: through the images, up to the final track."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "beam_walk.mp4"
 
 
 class LeftmostDetector:
-    """One person a picture, like MediaPipe: the leftmost, so that when this one goes it jumps to the next."""
+    """One person an image, like MediaPipe: the leftmost, so that when this one goes it jumps to the next."""
 
     name, layout, version, hashes, max_size, follows = "leftmost", "coco17", "1", {}, 1080, True
 
@@ -41,10 +41,10 @@ class LeftmostDetector:
         picked = points[[JOINT_INDEX[n] for n in LAYOUTS["coco17"]]]
         return [Detection(picked, 0.9, box_of(picked))]
 
-    def forget(self):
+    def reset(self):
         pass
 
-    def spawn(self):
+    def clone(self):
         return LeftmostDetector(self.model)
 
     def close(self):
@@ -66,7 +66,7 @@ def paint(image, x, clothes, shade=1.0):
 
 
 def film(path, seconds, who):
-    """`who(t)` gives the people of a picture: (column, clothes, shade) each."""
+    """`who(t)` gives the people of an image: (column, clothes, shade) each."""
     with VideoWriter(path, (480, 240), crf=10) as writer:
         for i in range(round(seconds * FPS)):
             image = np.full((240, 480, 3), 20, np.uint8)

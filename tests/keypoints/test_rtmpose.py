@@ -49,7 +49,7 @@ def save_pose_model(path, points=K):
 
 
 def save_person_model(path, boxes, labels):
-    """Always the same boxes, in pixels of the 64x64 letterboxed picture; reads its input so that it is used."""
+    """Always the same boxes, in pixels of the 64x64 letterboxed image; reads its input so that it is used."""
     n = len(boxes)
     nodes = [
         helper.make_node("ReduceMin", ["input"], ["low"], axes=[0, 1, 2, 3], keepdims=0),
@@ -85,7 +85,7 @@ def test_a_point_is_found_where_it_is(tmp_path, box, x, y):
     estimator = PoseEstimator(save_pose_model(tmp_path / "pose.onnx"))
     found = estimator(dot(x, y), np.array(box, float))
     extent = np.array([box[2] - box[0], box[3] - box[1]]) * 1.25
-    bin_size = max(extent[0] / W, extent[1] / H)  # picture pixels per crop pixel
+    bin_size = max(extent[0] / W, extent[1] / H)  # image pixels per crop pixel
     assert found.shape == (K, 3)
     assert np.abs(found[:, :2] - (x, y)).max() <= 0.5 * bin_size + 0.51
 
@@ -98,7 +98,7 @@ def test_no_systematic_shift(tmp_path):
     for _ in range(60):
         x, y = rng.uniform(120, 200), rng.uniform(80, 200)
         errors.append(estimator(dot(x, y), np.array([90.0, 50.0, 230.0, 240.0]))[0, :2] - (x, y))
-    assert np.abs(np.mean(errors, axis=0)).max() < 0.35  # a crop pixel is 3.7 picture pixels here
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.35  # a crop pixel is 3.7 image pixels here
 
 
 def test_score_is_the_lower_of_both_axes(tmp_path):
@@ -109,7 +109,7 @@ def test_score_is_the_lower_of_both_axes(tmp_path):
     assert np.allclose(estimator.postprocess(x, y, crop)[:, 2], 0.4)
 
 
-def test_boxes_come_back_in_the_pictures_pixels(tmp_path):
+def test_boxes_come_back_in_the_images_pixels(tmp_path):
     boxes = [[16, 8, 32, 40, 0.9], [0, 0, 64, 64, 0.95], [4, 4, 8, 8, 0.1], [40, 10, 50, 60, 0.6]]
     detector = PersonDetector(save_person_model(tmp_path / "p.onnx", boxes, [0, 5, 0, 0]))
     found = detector(np.zeros((480, 640, 3), np.uint8))  # letterboxed by 0.1
@@ -127,7 +127,7 @@ def test_whole_detector_from_a_folder(tmp_path):
     assert detector.layout == "halpe26" and len(detector.hashes) == 2
     expected = hashlib.sha256((tmp_path / "pose.onnx").read_bytes()).hexdigest()
     assert expected in detector.hashes.values()
-    for each in (detector, detector.spawn()):
+    for each in (detector, detector.clone()):
         (person,) = each.detect(dot(100, 90, 400, 400))
         assert person.score == pytest.approx(0.8) and np.allclose(person.box, [62.5, 37.5, 137.5, 137.5])
         assert np.abs(person.keypoints[:, :2] - (100, 90)).max() < 2.5

@@ -11,7 +11,7 @@ from inference_backend.lifting.correct import CorrectorSettings, correct, joint_
 from inference_backend.networks.normalise import Normalised
 from inference_backend.networks.tgt import TGTOutput
 
-SURE, UNSURE = 0.01, 0.06  # Laplace scales; standard deviations are 0.024 and 0.147
+CERTAIN, UNCERTAIN = 0.01, 0.06  # Laplace scales; standard deviations are 0.024 and 0.147
 SIZE = 0.1
 UNGUIDED = GuidanceWeights(0.0, 0.0, 0.0)
 
@@ -27,8 +27,8 @@ class Denoiser:
         return self.answer(x, level, mask, condition)
 
 
-def case(batch: int = 2, frames: int = 20, unsure: tuple[str, ...] = ("l_elbow",), error: float = 0.08):
-    """TGT's answer with wrong `unsure` limbs, and the truth that the 2D points agree with."""
+def case(batch: int = 2, frames: int = 20, uncertain: tuple[str, ...] = ("l_elbow",), error: float = 0.08):
+    """TGT's answer with wrong `uncertain` limbs, and the truth that the 2D points agree with."""
     g = torch.Generator().manual_seed(0)
     lengths = 0.1 + 0.3 * torch.rand(batch, NUM_JOINTS, generator=g)
     lengths = (lengths + lengths[:, JOINT_MIRROR]) / 2
@@ -40,10 +40,10 @@ def case(batch: int = 2, frames: int = 20, unsure: tuple[str, ...] = ("l_elbow",
     root = torch.tensor([0.1, 0.0, 4.0]).expand(batch, frames, 3)
     camera = truth + root[:, :, None]
     points = camera[..., :2] / camera[..., 2:] / SIZE
-    scale = torch.full((batch, frames, NUM_JOINTS, 2), SURE)
+    scale = torch.full((batch, frames, NUM_JOINTS, 2), CERTAIN)
     joints = truth.clone()
-    for name in unsure:
-        scale[:, :, J[name]] = UNSURE
+    for name in uncertain:
+        scale[:, :, J[name]] = UNCERTAIN
         joints[:, :, J[name]] += error * torch.randn(batch, frames, 3, generator=g)
     out = TGTOutput(
         joints,
@@ -107,7 +107,7 @@ def test_the_pelvis_is_never_resampled_and_does_not_drag_the_body_along():
 
 # ------------------------------------------------------------------------------ sampling
 def test_where_nothing_is_uncertain_the_network_is_not_asked():
-    arguments, denoiser = case(unsure=()), Denoiser(zero)
+    arguments, denoiser = case(uncertain=()), Denoiser(zero)
     joints, mask = run(denoiser, arguments)
     assert denoiser.calls == [] and not mask.any()
     assert torch.equal(joints, arguments[0].joints)
@@ -115,7 +115,7 @@ def test_where_nothing_is_uncertain_the_network_is_not_asked():
 
 def test_only_windows_with_uncertain_joints_are_given_to_the_network():
     arguments, denoiser = case(batch=3), Denoiser(zero)
-    arguments[0].scale[[0, 2]] = SURE
+    arguments[0].scale[[0, 2]] = CERTAIN
     joints, mask = run(denoiser, arguments)
     assert {len(x) for x, _, _ in denoiser.calls} == {1}
     assert torch.equal(joints[[0, 2]], arguments[0].joints[[0, 2]]) and not mask[[0, 2]].any()
@@ -199,8 +199,8 @@ def test_guidance_alone_brings_a_wrong_joint_nearer_to_the_evidence():
     assert plane_error(CorrectorSettings()) < 0.9 * unguided
 
 
-def test_hypotheses_that_fit_the_picture_count_more():
-    """One hypothesis is right, the others 20 cm off in the picture plane: the mean follows the right one."""
+def test_hypotheses_that_fit_the_image_count_more():
+    """One hypothesis is right, the others 20 cm off in the image plane: the mean follows the right one."""
     arguments = case(error=0.0)
     calls = iter([0.0, 3.0, -3.0])
     off = Denoiser(lambda x, *_: torch.full_like(x, next(calls)))
@@ -212,7 +212,7 @@ def test_hypotheses_that_fit_the_picture_count_more():
     joints, mask = run(off, arguments, blind)
     gap = (joints - arguments[3])[:, :, J["l_elbow"]]
     torch.testing.assert_close(
-        gap, torch.full_like(gap, 3 * UNSURE * 2 / 3), atol=1e-4, rtol=0
+        gap, torch.full_like(gap, 3 * UNCERTAIN * 2 / 3), atol=1e-4, rtol=0
     )  # a plain mean
 
 

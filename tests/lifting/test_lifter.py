@@ -159,7 +159,7 @@ def test_the_same_twice_and_another_seed(networks):
     assert np.abs(one.corrected.joints - other.corrected.joints).max() > 1e-4
 
 
-def test_a_mirrored_picture_gives_the_mirrored_person(networks):
+def test_a_mirrored_image_gives_the_mirrored_person(networks):
     clip = track(80)
     camera = K.copy()
     camera[0, 2] = 480.0
@@ -176,7 +176,7 @@ def test_a_mirrored_picture_gives_the_mirrored_person(networks):
     assert np.abs(once.joints - a.joints).max() > 1e-3  # a single pass has no such symmetry
 
 
-def test_other_lens_and_picture_give_the_same_person(networks):
+def test_other_lens_and_image_give_the_same_person(networks):
     clip = track(40)
     other = np.array([[2000.0, 0, 1000], [0, 2000, 900], [0, 0, 1]])
     xy = (clip.keypoints[..., :2] - K[:2, 2]) / 800 * 2000 + other[:2, 2]
@@ -240,9 +240,9 @@ def test_onnx_without_a_folder_and_missing_devices_are_refused(networks):
 
 
 class PlumbLifter(Lifter):
-    """Takes joint 1 for a plumb line's end, seen from the picture's middle, and that line for gravity."""
+    """Takes joint 1 for a plumb line's end, seen from the image's middle, and that line for gravity."""
 
-    def _ask(self, clip, pieces):
+    def _predict_batch(self, clip, pieces):
         frames = np.stack([rows for rows, _ in pieces])
         self.asked = [*getattr(self, "asked", []), (frames, clip.points.copy())]
         points = torch.as_tensor(clip.points[frames], dtype=torch.float32)
@@ -275,7 +275,7 @@ def test_a_camera_that_leans_is_put_upright_and_its_result_turned_back(networks,
     first, last = lifter.asked[0][1], lifter.asked[-1][1]
     assert len(lifter.asked) == (1 if abs(degrees) < 5 else 2)
     assert abs(np.degrees(np.arctan2(last[0, 1, 0], last[0, 1, 1]))) < 5.0
-    np.testing.assert_allclose(got.joints[..., :2], first, atol=1e-6)  # where the picture as filmed has them
+    np.testing.assert_allclose(got.joints[..., :2], first, atol=1e-6)  # where the image as filmed has them
     np.testing.assert_allclose(got.gravity[:2], first[0, 1] / np.linalg.norm(first[0, 1]), atol=1e-6)
     across, along = 2 * np.array([1.2 * 0.1, 0.8 * 0.3]) ** 2  # of a Laplace distribution, calibrated
     np.testing.assert_allclose(
@@ -284,7 +284,7 @@ def test_a_camera_that_leans_is_put_upright_and_its_result_turned_back(networks,
 
 
 def test_a_few_windows_over_the_whole_clip_tell_how_the_camera_leans(networks):
-    """A plumb line that swings from 7 to 17 degrees in 2000 frames: the picture is turned by their mean, once."""
+    """A plumb line that swings from 7 to 17 degrees in 2000 frames: the image is turned by their mean, once."""
     frames, size = 2000, 64
     clip = track(frames)
     swing = np.radians(np.linspace(7.0, 17.0, frames))

@@ -46,7 +46,7 @@ def test_a_clip_without_people_says_so_for_every_frame(gentg, tmp_path, make_per
     ("arguments", "code", "says"),
     [
         (["none.mp4"], 3, "does not exist"),
-        (["97"], 3, "Camera 97 gives no picture"),
+        (["97"], 3, "Camera 97 gives no image"),
         ([str(ROOT / "README.md")], 4, "README.md"),
         (["clip.mp4", "-o", "a.fbx"], 2, ".jsonl or .npz"),
         (["clip.mp4", "--udp", "nowhere"], 2, "HOST:PORT"),

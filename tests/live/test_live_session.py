@@ -1,4 +1,4 @@
-"""The live loop: newest pictures only, cameras that fail, one person, sinks that others can read."""
+"""The live loop: newest images only, cameras that fail, one person, sinks that others can read."""
 
 import io
 import json
@@ -18,16 +18,16 @@ from inference_backend.keypoints.track import load_keypoints
 from inference_backend.live.lifter import LiveLifter, LivePose
 from inference_backend.live.session import LiveFrame, Summary, run_live
 from inference_backend.live.sinks import Datagrams, JsonLines, LinesFile, Preview, Recording, Stream
-from inference_backend.live.sources import Camera, Newest, Picture, paced
+from inference_backend.live.sources import Camera, Newest, SourceFrame, paced
 from inference_backend.video.decode import decode
 
 K = np.array([[800.0, 0, 180], [0, 800, 320], [0, 0, 1]])
 IMAGE = np.zeros((64, 36, 3), np.uint8)
 
 
-def pictures(count: int, rate: float = 30.0):
+def images(count: int, rate: float = 30.0):
     for i in range(count):
-        yield Picture(i, i / rate, IMAGE, time.monotonic())
+        yield SourceFrame(i, i / rate, IMAGE, time.monotonic())
 
 
 def coco(x: float, size: float = 300.0) -> Detection:
@@ -49,20 +49,20 @@ def coco(x: float, size: float = 300.0) -> Detection:
 
 def test_newest_drops_what_nobody_took_and_never_queues():
     stopped = threading.Event()
-    newest = Newest(paced(pictures(40, rate=100.0), stopped), stopped)
+    newest = Newest(paced(images(40, rate=100.0), stopped), stopped)
     taken, delays = [], []
-    for picture in newest:
-        delays.append(time.monotonic() - picture.arrived)
-        taken.append(picture.index)
+    for source_frame in newest:
+        delays.append(time.monotonic() - source_frame.arrived)
+        taken.append(source_frame.index)
         time.sleep(0.05)
     assert taken == sorted(taken) and taken[-1] == 39, "the last one is never dropped"
     assert len(taken) + newest.dropped == 40 and newest.dropped >= 20
-    assert max(delays) < 0.045, "a picture is at most as old as one turn of the loop"
+    assert max(delays) < 0.045, "an image is at most as old as one turn of the loop"
 
 
-def test_newest_passes_errors_on_after_the_last_picture():
+def test_newest_passes_errors_on_after_the_last_image():
     def failing():
-        yield from pictures(1)
+        yield from images(1)
         raise GentgError("not_a_video", "broken")
 
     newest = Newest(failing(), threading.Event())
@@ -73,15 +73,15 @@ def test_newest_passes_errors_on_after_the_last_picture():
 
 def test_pacing_keeps_the_files_times():
     stopped, began = threading.Event(), time.monotonic()
-    arrived = [p.arrived - began for p in paced(pictures(5, rate=20.0), stopped)]
+    arrived = [p.arrived - began for p in paced(images(5, rate=20.0), stopped)]
     np.testing.assert_allclose(np.diff(arrived), 0.05, atol=1e-6)
     assert time.monotonic() - began >= 0.2
     stopped.set()
-    assert list(paced(pictures(100, rate=1.0), stopped)) == []
+    assert list(paced(images(100, rate=1.0), stopped)) == []
 
 
 class FakeDevice:
-    """A cv2.VideoCapture that gives `good` pictures and then none."""
+    """A cv2.VideoCapture that gives `good` images and then none."""
 
     def __init__(self, good: int, opened: bool = True):
         self.left, self.opened, self.released = good, opened, False
@@ -99,22 +99,22 @@ class FakeDevice:
         self.released = True
 
 
-def test_camera_turns_pictures_and_notices_its_loss(monkeypatch):
+def test_camera_turns_images_and_notices_its_loss(monkeypatch):
     monkeypatch.setattr("inference_backend.live.sources.LOST", 0.1)
     device = FakeDevice(4)
     camera = Camera(0, lambda number: device)
     assert camera.size == (1000, 1440)
     got = []
     with pytest.raises(GentgError, match="lost") as lost:
-        for picture in camera.pictures(500, threading.Event()):
-            got.append(picture)
+        for source_frame in camera.images(500, threading.Event()):
+            got.append(source_frame)
     assert lost.value.code == "empty_video"
     assert [p.index for p in got] == [0, 1, 2] and got[0].time == 0.0
     assert got[0].image.shape == (720, 500, 3) and got[0].image[0, 0].tolist() == [0, 0, 255]
     camera.close()
     assert device.released
     for absent in (FakeDevice(0), FakeDevice(9, opened=False)):
-        with pytest.raises(GentgError, match="Camera 3 gives no picture"):
+        with pytest.raises(GentgError, match="Camera 3 gives no image"):
             Camera(3, lambda number, device=absent: device)
         assert absent.released
 
@@ -147,7 +147,7 @@ class Kept:
     def __init__(self):
         self.frames, self.summary = [], None
 
-    def add(self, frame, picture):
+    def add(self, frame, source_frame):
         self.frames.append(frame)
 
     def end(self, summary):
@@ -156,7 +156,7 @@ class Kept:
 
 def test_loop_says_where_nobody_is_and_ends_its_sinks_on_errors():
     def failing():
-        yield from pictures(12)
+        yield from images(12)
         raise GentgError("empty_video", "Camera 0 was lost")
 
     kept, stopped = Kept(), threading.Event()
@@ -169,15 +169,15 @@ def test_loop_says_where_nobody_is_and_ends_its_sinks_on_errors():
         stopped.is_set()
         and 0 < kept.summary.to_dict()["latency_median"] <= kept.summary.to_dict()["latency_p95"]
     )
-    person = kept.frames[0].keypoints  # in pixels of the unscaled picture, which is ten times as large
+    person = kept.frames[0].keypoints  # in pixels of the unscaled image, which is ten times as large
     np.testing.assert_allclose(person[:, :2], 10 * coco(18, 40).keypoints[:, :2])
     kept, lifter = Kept(), LiveLifter(K, "coco17", device="cpu")
-    run_live(pictures(30), (360, 640), FakeDetector(), lifter, [kept], threading.Event(), seconds=0.5)
+    run_live(images(30), (360, 640), FakeDetector(), lifter, [kept], threading.Event(), seconds=0.5)
     assert len(kept.frames) == 15
 
 
-def test_pictures_that_come_later_change_nothing(person_frames):
-    """The real detector and network: what follows a picture has no influence on its pose."""
+def test_images_that_come_later_change_nothing(person_frames):
+    """The real detector and network: what follows an image has no influence on its pose."""
     from inference_backend.keypoints.mediapipe_pose import MediapipePose
 
     runs = []
@@ -186,7 +186,7 @@ def test_pictures_that_come_later_change_nothing(person_frames):
         [*person_frames[:8], *(f[:, ::-1].copy() for f in person_frames[40:46])],
     ):
         kept, detector = Kept(), MediapipePose()
-        source = (Picture(i, i / 30, image, time.monotonic()) for i, image in enumerate(images))
+        source = (SourceFrame(i, i / 30, image, time.monotonic()) for i, image in enumerate(images))
         lifter = LiveLifter(K, detector.layout, device="cpu")
         run_live(source, (360, 640), detector, lifter, [kept], threading.Event())
         detector.close()
@@ -224,7 +224,7 @@ def frame(index: int, seen: bool = True) -> LiveFrame:
 def fill(sink) -> list[LiveFrame]:
     frames = [frame(0), frame(1, seen=False), frame(2)]
     for f in frames:
-        sink.add(f, Picture(f.index, f.time, IMAGE, 0.0))
+        sink.add(f, SourceFrame(f.index, f.time, IMAGE, 0.0))
     sink.end(Summary(frames=3, seen=2, latencies=[0.02]))
     return frames
 
@@ -272,11 +272,11 @@ def test_recording_is_a_keypoint_file_too(tmp_path):
         assert json.loads(str(z["meta"]))["summary"]["frames"] == 3
 
 
-def test_preview_has_every_picture_at_its_time(tmp_path):
+def test_preview_has_every_image_at_its_time(tmp_path):
     fill(Preview(STREAM, tmp_path / "p.mp4"))
     found = list(decode(tmp_path / "p.mp4"))
     np.testing.assert_allclose([f.time for f in found], [0, 1 / 30, 2 / 30], atol=1e-3)
-    assert found[0].image.max() > 60, "there is a skeleton on the black picture"
+    assert found[0].image.max() > 60, "there is a skeleton on the black image"
 
 
 def test_datagrams_reach_a_listener_and_need_none(tmp_path):

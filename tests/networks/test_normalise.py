@@ -1,4 +1,4 @@
-"""Ray normalisation: what a camera, its lens and its picture change, and what they must not change."""
+"""Ray normalisation: what a camera, its lens and its image change, and what they must not change."""
 
 import numpy as np
 import pytest
@@ -23,12 +23,12 @@ def clock(frames: int, rate: float = 30.0) -> torch.Tensor:
     return torch.arange(frames, dtype=torch.float64)[None] / rate
 
 
-def picture(xyz: np.ndarray) -> torch.Tensor:
+def image(xyz: np.ndarray) -> torch.Tensor:
     return torch.as_tensor(xyz[..., :2] / xyz[..., 2:])[None]
 
 
 def seen_by(xyz: np.ndarray, rate: float = 30.0, confidence: float = 0.9):
-    points = picture(xyz)
+    points = image(xyz)
     return normalise(
         points, torch.full(points.shape[:3], confidence, dtype=torch.float64), clock(len(xyz), rate)
     )
@@ -42,7 +42,7 @@ def yaw(angle: float) -> np.ndarray:
 @pytest.mark.parametrize(
     "focal, centre", [(500.0, (320.0, 240.0)), (2600.0, (959.0, 500.0)), (900.0, (0.0, 1080.0))]
 )
-def test_lens_picture_size_and_principal_point_vanish_with_the_intrinsics(focal, centre):
+def test_lens_image_size_and_principal_point_vanish_with_the_intrinsics(focal, centre):
     xyz = scene() + [0.8, -0.2, 0.0]
     pixels = focal * xyz[..., :2] / xyz[..., 2:] + centre
     back = torch.as_tensor((pixels - centre) / focal)[None]
@@ -60,13 +60,13 @@ def test_turning_the_camera_about_its_vertical_axis_changes_the_ray_only(angle):
     moved = (turned.points - straight.points).norm(dim=-1)
     assert (
         moved.max() < 0.06
-    )  # persons are about 1 in size; the centre is a mean of picture points, not of rays
+    )  # persons are about 1 in size; the centre is a mean of image points, not of rays
     others = [k for k in range(6) if k != RAY_X]
     assert (turned.condition - straight.condition)[..., others].abs().max() < 0.05
 
-    # Without virtual cameras the picture itself is far more distorted by the same turn.
+    # Without virtual cameras the image itself is far more distorted by the same turn.
     def shape(xyz):
-        p = picture(xyz)
+        p = image(xyz)
         return p - p.mean(2, keepdim=True)
 
     plain = (shape(scene() @ yaw(angle).T) - shape(scene())).norm(dim=-1) / straight.size[..., None]
@@ -103,7 +103,7 @@ def test_the_size_is_the_root_mean_square_of_the_points():
 
 
 def test_absent_joints_are_zero_and_their_coordinates_do_not_matter():
-    points = picture(scene())
+    points = image(scene())
     confidence = torch.full(points.shape[:3], 0.8, dtype=torch.float64)
     hidden = [JOINT_INDEX["l_hip"], JOINT_INDEX["nose"]]
     confidence[:, 10:, hidden] = 0.0
@@ -125,7 +125,7 @@ def test_nothing_seen_at_all_stays_finite():
 def test_velocity_is_a_tenth_of_the_change_per_second_by_the_clips_own_clock():
     xyz = scene(12)
     times = torch.tensor([[0, 1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14]], dtype=torch.float64) / 25
-    x = normalise(picture(xyz), torch.ones(1, 12, 35, dtype=torch.float64), times)
+    x = normalise(image(xyz), torch.ones(1, 12, 35, dtype=torch.float64), times)
     unit, t = x.points.numpy()[0], times.numpy()[0]
     want = 0.1 * (unit[2:] - unit[:-2]) / (t[2:] - t[:-2])[:, None, None]
     np.testing.assert_allclose(x.velocity.numpy()[0, 1:-1], np.clip(want, -3, 3), atol=1e-12)
@@ -143,7 +143,7 @@ def test_one_frame_works():
     assert float(x.condition[0, 0, GAP]) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_screen_coordinates_are_the_picture_and_know_no_lens():
+def test_screen_coordinates_are_the_image_and_know_no_lens():
     g = torch.Generator().manual_seed(0)
     points, confidence = torch.rand(2, 5, 35, 2, generator=g), torch.ones(2, 5, 35)
     confidence[:, :, 3] = 0.0
@@ -154,12 +154,10 @@ def test_screen_coordinates_are_the_picture_and_know_no_lens():
     assert not x.points[:, :, 3].any() and torch.equal(x.rotation[0, 0], torch.eye(3))
     torch.testing.assert_close(x.velocity[0, 2, 7], 0.1 * (points[0, 3, 7] - points[0, 1, 7]) / 0.5 / 0.08)
     torch.testing.assert_close(x.condition[..., :3], torch.zeros(2, 5, 3))
-    longer = screen_coordinates(
-        2 * points, confidence, times, 2 * edge
-    )  # half the focal length, same picture
+    longer = screen_coordinates(2 * points, confidence, times, 2 * edge)  # half the focal length, same image
     for name in ("points", "velocity", "condition"):
         torch.testing.assert_close(getattr(longer, name), getattr(x, name))
     torch.testing.assert_close(x.size, edge[:, None].expand(-1, 5))
-    # Someone elsewhere in the picture is elsewhere for the network; with rays he is not.
+    # Someone elsewhere in the image is elsewhere for the network; with rays he is not.
     moved = screen_coordinates(points + 0.1, confidence, times, edge)
     assert float((moved.points - x.points)[:, :, 7].abs().min()) > 0.1

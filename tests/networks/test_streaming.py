@@ -37,10 +37,10 @@ def frame(x: Normalised, i: int) -> Normalised:
 def test_causal_normalisation_ignores_what_comes_later():
     p, c, t = clip(40)
     whole = normalise(p, c, t, causal=True)
-    other, unsure, _ = clip(40, seed=9)
+    other, uncertain, _ = clip(40, seed=9)
     late = torch.arange(40) >= 25
     changed = normalise(
-        torch.where(late[:, None, None], other, p), torch.where(late[:, None], unsure, c), t, causal=True
+        torch.where(late[:, None, None], other, p), torch.where(late[:, None], uncertain, c), t, causal=True
     )
     for name in Normalised.__dataclass_fields__:
         a, b = getattr(whole, name), getattr(changed, name)

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, draw pictures, and are kept without outputs."""
+"""The notebooks run from top to bottom, draw images, and are kept without outputs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-PICTURES = {"quick_start": 3, "data_checks": 3, "results": 2}  # at least so many
+IMAGES = {"quick_start": 3, "data_checks": 3, "results": 2}  # at least so many
 
 
 def test_all_are_known_and_hold_no_outputs():
     found = {p.stem: nbformat.read(p, as_version=4) for p in NOTEBOOKS.glob("*.ipynb")}
-    assert found.keys() == PICTURES.keys()
+    assert found.keys() == IMAGES.keys()
     for name, book in found.items():
         nbformat.validate(book)
         for cell in book.cells:
@@ -23,7 +23,7 @@ def test_all_are_known_and_hold_no_outputs():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_notebook_runs(name, tmp_path, monkeypatch):
     """In its own folder, as people open it; a copy, so that nothing is written beside it."""
     monkeypatch.delenv("GENTG_MOTION", raising=False)  # what runs anywhere is what is tested
@@ -34,4 +34,4 @@ def test_notebook_runs(name, tmp_path, monkeypatch):
         book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOKS)}}
     ).execute()
     outputs = [o for cell in book.cells if cell.cell_type == "code" for o in cell.outputs]
-    assert sum("image/png" in o.get("data", {}) for o in outputs) >= PICTURES[name]
+    assert sum("image/png" in o.get("data", {}) for o in outputs) >= IMAGES[name]

@@ -22,11 +22,11 @@ def test_looped_clip_is_the_clip_again_and_again(tmp_path):
         times, shown = [], {}
         for i, frame in enumerate(many.decode(video=0)):
             times.append(float(frame.time))
-            if i % len(first) == 40:  # the same picture of each turn, of which the bits are the same
+            if i % len(first) == 40:  # the same image of each turn, of which the bits are the same
                 shown[i] = frame.to_ndarray(format="gray").astype(int)
     assert len(times) == 3 * len(first)
     np.testing.assert_allclose(np.diff(times), np.median(np.diff(first)), atol=2e-3)
-    assert len(shown) == 3 and all(np.array_equal(picture, shown[40]) for picture in shown.values())
+    assert len(shown) == 3 and all(np.array_equal(image, shown[40]) for image in shown.values())
 
 
 class Meter:

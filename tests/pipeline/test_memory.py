@@ -11,7 +11,7 @@ from inference_backend.keypoints import detect
 from inference_backend.keypoints.track import KeypointTrack
 from inference_backend.pipeline import estimate, inputs
 from inference_backend.pipeline.cache import Cache
-from inference_backend.pipeline.memory import give_back
+from inference_backend.pipeline.memory import release_memory
 from inference_backend.pipeline.reporter import Reporter
 
 
@@ -30,7 +30,7 @@ def test_freed_memory_goes_back_to_the_system():
     thread = threading.Thread(target=scatter)
     thread.start()
     thread.join()
-    give_back()
+    release_memory()
     assert process.memory_info().rss - before < 60e6
 
 
@@ -46,10 +46,10 @@ class CountingDetector:
 def test_a_long_clip_does_not_keep_the_detector(monkeypatch, tmp_path, frames, closed):
     """The detectors of both threads are freed before the networks load; short clips leave them to the next one."""
 
-    def found(source, detector, *_, spares, **__):
+    def found(source, detector, *_, worker_detectors, **__):
         assert isinstance(detector, CountingDetector)
-        if not spares:
-            spares.append(CountingDetector())
+        if not worker_detectors:
+            worker_detectors.append(CountingDetector())
         return KeypointTrack(np.zeros((frames, 35, 3)), "coco17", np.arange(frames) / 60, np.arange(frames),
                              np.ones(frames, bool), (10, 10), 60.0)  # fmt: skip
 
@@ -65,4 +65,4 @@ def test_a_long_clip_does_not_keep_the_detector(monkeypatch, tmp_path, frames, c
     assert CountingDetector.closed == closed
     assert len(run.detect(clip)) == frames  # and it is loaded again where it is needed
     estimator.close_detector()
-    assert CountingDetector.closed == closed + 2 and estimator.spares == []
+    assert CountingDetector.closed == closed + 2 and estimator.worker_detectors == []

@@ -1,4 +1,4 @@
-"""A synthetic person and clip, made here, so that pictures can be judged against known geometry."""
+"""A synthetic person and clip, made here, so that images can be judged against known geometry."""
 
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ FOCAL = 500.0
 
 
 def pose() -> np.ndarray:
-    """(35, 3) metres; the person's left is at the picture's right."""
+    """(35, 3) metres; the person's left is at the image's right."""
     out = np.zeros((len(JOINTS), 3))
     for i, name in enumerate(JOINTS):
         x, y = _POSE[name[2:] if name[:2] in ("l_", "r_") else name]

@@ -1,4 +1,4 @@
-"""The preview: right place, right colours, right times, and what is unsure looks unsure."""
+"""The preview: right place, right colours, right times, and what is uncertain looks uncertain."""
 
 import cv2
 import numpy as np
@@ -28,7 +28,7 @@ def middle(figure: Figure, a: str, b: str) -> np.ndarray:
     return (figure.pixels[J[a]] + figure.pixels[J[b]]) / 2
 
 
-def test_projection_is_the_pinhole_and_scales_with_the_picture():
+def test_projection_is_the_pinhole_and_scales_with_the_image():
     c = capture(TIMES)
     x, y, z = c.xyz_camera[3, J["l_wrist"]]
     expected = [FOCAL * x / z + SIZE[0] / 2, FOCAL * y / z + SIZE[1] / 2]
@@ -52,17 +52,17 @@ def test_left_is_blue_right_is_orange_and_on_the_limbs():
 def test_uncertain_limbs_fade_and_thin():
     sigma = np.full((6, 35), 0.02)
     sigma[:, [J["l_elbow"], J["l_wrist"]]] = 0.4
-    sure, unsure = canvas(), canvas()
+    sure, uncertain = canvas(), canvas()
     figure = figure_over_video(capture(TIMES), 0, SIZE)
     draw_figure(sure, figure)
-    draw_figure(unsure, figure_over_video(capture(TIMES, sigma=sigma), 0, SIZE))
+    draw_figure(uncertain, figure_over_video(capture(TIMES, sigma=sigma), 0, SIZE))
     at = middle(figure, "l_elbow", "l_wrist")
-    saturation = [np.ptp(colour_at(i, at)) for i in (sure, unsure)]
+    saturation = [np.ptp(colour_at(i, at)) for i in (sure, uncertain)]
     assert saturation[1] < 0.3 * saturation[0]
     x = int(at[0])
-    assert (unsure[:, x] != 60).any(1).sum() < (sure[:, x] != 60).any(1).sum()
+    assert (uncertain[:, x] != 60).any(1).sum() < (sure[:, x] != 60).any(1).sum()
     other = middle(figure, "r_elbow", "r_wrist")
-    np.testing.assert_array_equal(colour_at(sure, other), colour_at(unsure, other))
+    np.testing.assert_array_equal(colour_at(sure, other), colour_at(uncertain, other))
 
 
 def test_planted_feet_are_marked_only_while_planted():
@@ -127,12 +127,12 @@ def test_a_range_of_the_clip_and_a_still_alone(tmp_path):
     assert cv2.imread(str(tmp_path / "still.png")).shape == (SIZE[1], SIZE[0], 3)
 
 
-def test_telling_frame_avoids_the_cut_the_unsure_and_the_unseen():
+def test_telling_frame_avoids_the_cut_the_uncertain_and_the_unseen():
     sigma, seen = np.full((6, 35), 0.02), np.ones(6, bool)
     sigma[1] = 0.5
     seen[2] = False
     c = capture(TIMES, sigma=sigma, seen=seen)
-    c.xyz_camera[[3, 4, 5], :, 0] += 1.0  # half outside the picture
+    c.xyz_camera[[3, 4, 5], :, 0] += 1.0  # half outside the image
     assert telling_frame(c) == 0
 
 

@@ -1,4 +1,4 @@
-"""Side by side pictures: the eye's geometry, panels, formats and timing."""
+"""Side by side images: the eye's geometry, panels, formats and timing."""
 
 import cv2
 import numpy as np
@@ -94,15 +94,15 @@ def test_uncertainty_as_colour(tmp_path):
     sigma[:, [i for i, n in enumerate(names) if n.startswith("l_")]] = 0.3
     visualize(capture(TIMES, step=0.0, sigma=sigma), tmp_path / "a.png", view=View(240, 0.0, 1, "sigma"))
     image = cv2.cvtColor(cv2.imread(str(tmp_path / "a.png")), cv2.COLOR_BGR2RGB)
-    sure, unsure = sigma_colours(np.array([0.0, 0.3]))
-    assert sure[2] > sure[1] + 80 and min(unsure[:2]) > 200 > unsure[2] + 100
+    sure, uncertain = sigma_colours(np.array([0.0, 0.3]))
+    assert sure[2] > sure[1] + 80 and min(uncertain[:2]) > 200 > uncertain[2] + 100
     body = image[40:215, round(SIZE[0] * 240 / SIZE[1]) :][:, 10:230]
     at = {
         k: np.argwhere(np.abs(body.astype(int) - c).max(-1) < 40)[:, 1]
-        for k, c in (("l", unsure), ("r", sure))
+        for k, c in (("l", uncertain), ("r", sure))
     }
     assert len(at["l"]) > 30 and len(at["r"]) > 30 and at["l"].mean() > at["r"].mean() + 20
     assert not has(body, LEFT) and not has(body, RIGHT)
     scale = image[:30, -120:]
-    assert has(scale, sure, 3) and has(scale, unsure, 3)
+    assert has(scale, sure, 3) and has(scale, uncertain, 3)
     assert (np.diff(sigma_colours(np.linspace(0, 0.2, 9)).sum(1)) > 0).all(), "brighter, the less sure"

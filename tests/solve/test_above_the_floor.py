@@ -13,7 +13,7 @@ CAMERA = np.array([0.0, -8.0, 2.5])
 
 def measured(depth_error):
     """Root (T, 3) of somebody who walks 3 m past a camera above head height, with the distance wrong by a factor, and
-    its information (T, 3, 3): sure across the line of sight, unsure along it."""
+    its information (T, 3, 3): sure across the line of sight, uncertain along it."""
     truth = np.stack([np.linspace(-1.5, 1.5, FRAMES), np.zeros(FRAMES), np.full(FRAMES, PELVIS)], -1)
     sight = truth - CAMERA
     ray = sight / np.linalg.norm(sight, axis=-1, keepdims=True)
@@ -32,7 +32,7 @@ def off_sight(x, ray):
     return np.linalg.norm(d - np.sum(d * ray, -1, keepdims=True) * ray, axis=-1)
 
 
-def test_nobody_sinks_and_the_picture_still_fits():
+def test_nobody_sinks_and_the_image_still_fits():
     too_far = 1.0 + 0.08 * np.sin(np.linspace(0, np.pi, FRAMES))  # up to 0.16 m below the floor in the middle
     truth, ray, root, information = measured(too_far)
     lowest = np.full(FRAMES, -PELVIS)

@@ -17,7 +17,7 @@ from gentg_blender.core.skeleton import (
     JOINT_INDEX,
     JOINTS,
 )
-from inference_backend.solve.orientation import bone_rotations, settle_spine
+from inference_backend.solve.orientation import bone_rotations, resolve_chest_twist
 from inference_backend.solve.solve import joints_of
 
 
@@ -105,7 +105,7 @@ def test_a_back_that_noise_compresses_does_not_snap_from_side_to_side():
     x[:, chest] = x[:, spine] + along * axis + out * side * [1.0, 0.0, 0.0]
     measured = np.repeat(rest.joints[None], frames, 0) + 0.005 * rng.standard_normal(x.shape)
     sigma = np.full(x.shape[:2], 0.05)
-    settled = settle_spine(x, measured, sigma, rest, times, np.ones(frames, bool))
+    settled = resolve_chest_twist(x, measured, sigma, rest, times, np.ones(frames, bool))
     for one, other in ((spine, chest), (chest, neck)):
         assert np.allclose(
             np.linalg.norm(settled[:, one] - settled[:, other], axis=-1),

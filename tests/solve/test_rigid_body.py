@@ -19,7 +19,7 @@ from inference_backend.solve.rest_pose import HEEL_ABOVE_SOLE, build_rest_pose
 from inference_backend.solve.rigid_fit import (
     HUBER,
     PIXEL_SIGMA,
-    Picture,
+    ObservedKeypoints,
     fit_limbs,
     reprojection,
     stretch_limbs,
@@ -38,7 +38,7 @@ def test_weighted_median_is_the_point_where_half_the_weight_lies_below():
 
 
 def test_lengths_undo_the_shrinking_of_mean_poses():
-    """A regressor that is unsure of an elbow's depth answers with the mean over possible
+    """A regressor that is uncertain of an elbow's depth answers with the mean over possible
     directions: its limbs are short by exactly the spread it reports."""
     frames, samples, length = 200, 400, 0.30
     rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def test_reprojection_gradient_is_that_of_its_loss():
     keypoints = np.concatenate(
         [rng.uniform(200, 1000, (1, NUM_JOINTS, 2)), rng.uniform(0, 1, (1, NUM_JOINTS, 1))], -1
     )
-    gradient, hessian = reprojection(points, Picture(keypoints, K), PIXEL_SIGMA)
+    gradient, hessian = reprojection(points, ObservedKeypoints(keypoints, K), PIXEL_SIGMA)
     off = keypoints[..., 2] < 0.1
     assert off.any() and np.all(gradient[off] == 0) and np.all(hessian[off] == 0)
     ray = np.concatenate(
@@ -141,8 +141,8 @@ def test_fit_limbs_finds_the_minimum_that_scipy_finds():
         + K[:2, 2]
         + 2.0 * rng.standard_normal(truth.shape[:2] + (2,))
     )
-    picture = Picture(np.concatenate([uv, np.full(uv.shape[:2] + (1,), 0.8)], -1), K)
-    got = fit_limbs(mean, mean, information, lengths, picture, steps=25)
+    observed = ObservedKeypoints(np.concatenate([uv, np.full(uv.shape[:2] + (1,), 0.8)], -1), K)
+    got = fit_limbs(mean, mean, information, lengths, observed, steps=25)
     edges = got - got[:, np.maximum(JOINT_PARENTS, 0)]
     assert np.allclose(np.linalg.norm(edges, axis=-1)[:, 1:], lengths[1:], atol=1e-12)
 
@@ -156,14 +156,14 @@ def test_fit_limbs_finds_the_minimum_that_scipy_finds():
 
     def residuals(free):
         x = place(free)
-        ray = (picture.keypoints[0, :, :2] - K[:2, 2]) / [K[0, 0], K[1, 1]]
+        ray = (observed.keypoints[0, :, :2] - K[:2, 2]) / [K[0, 0], K[1, 1]]
         flat = (x[:, :2] / x[:, 2:] - ray) * got[0, :, 2:] * 0.8 / PIXEL_SIGMA
         return np.concatenate([((x - mean[0]) * np.sqrt(information[0])).ravel(), flat.ravel()])
 
     start = (mean[0] - mean[0][np.maximum(JOINT_PARENTS, 0)])[1:]
     best = place(least_squares(residuals, start.ravel(), method="lm").x)
     assert np.max(np.abs(best - got[0])) < 2e-4
-    assert np.abs(fit_limbs(mean, mean, information, lengths, picture, steps=3) - got).max() < 5e-3
+    assert np.abs(fit_limbs(mean, mean, information, lengths, observed, steps=3) - got).max() < 5e-3
 
 
 def test_frozen_joints_stay_and_limbs_hang_on_them():
@@ -173,8 +173,8 @@ def test_frozen_joints_stay_and_limbs_hang_on_them():
     lengths = np.linalg.norm(x[0] - x[0][np.maximum(JOINT_PARENTS, 0)], axis=-1)
     frozen = np.isin(np.arange(NUM_JOINTS), [JOINT_INDEX[n] for n in ("pelvis", "spine", "l_hip", "r_hip")])
     start = x + 0.01
-    picture = Picture(np.zeros((2, NUM_JOINTS, 3)), K)
-    out = fit_limbs(start, x, np.full(x.shape, 400.0), lengths, picture, frozen=frozen)
+    observed = ObservedKeypoints(np.zeros((2, NUM_JOINTS, 3)), K)
+    out = fit_limbs(start, x, np.full(x.shape, 400.0), lengths, observed, frozen=frozen)
     assert np.array_equal(out[:, frozen], start[:, frozen])
     assert np.linalg.norm(out[:, ~frozen] - x[:, ~frozen], axis=-1).max() < 0.02
 

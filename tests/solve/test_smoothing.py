@@ -77,10 +77,10 @@ def test_scattered_directions_follow_their_surroundings_and_sure_ones_are_left_a
     angle = np.zeros(120)
     angle[50:60] = 2.0  # a burst of nonsense
     q = quat_from_axis_angle(np.array([0.0, 0.0, 1.0]), angle)[:, None]
-    sure = np.ones((120, 1))
+    confidence = np.ones((120, 1))
     plain = smooth_rotations(q, times, 0.12, seen)
-    assert np.array_equal(smooth_rotations(q, times, 0.12, seen, sure), plain)
-    sure[48:62] = 0.0
-    calm = smooth_rotations(q, times, 0.12, seen, sure)
+    assert np.array_equal(smooth_rotations(q, times, 0.12, seen, confidence), plain)
+    confidence[48:62] = 0.0
+    calm = smooth_rotations(q, times, 0.12, seen, confidence)
     assert rotation_angle(plain[55, 0]) > 1.5 and rotation_angle(calm[:, 0]).max() < 0.6
     assert np.allclose(calm[:25], plain[:25], atol=1e-3)  # far from the burst nothing changes

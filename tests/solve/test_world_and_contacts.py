@@ -6,17 +6,17 @@ from scipy.spatial.transform import Rotation
 from solve_cases import K, adult, camera, film, still
 
 from gentg_blender.core.rotations import quat_from_axis_angle, quat_to_matrix, rotation_angle
-from inference_backend.solve.contacts import planted_feet
+from inference_backend.solve.contacts import detect_contacts
 from inference_backend.solve.joint_limits import TURN_ROOM, fold, limit_turn, swing_about
 from inference_backend.solve.rigid_fit import (
-    Picture,
+    ObservedKeypoints,
 )
 from inference_backend.solve.root_path import (
     ACCELERATION_DENSITY,
     CONTACT_SPEED,
     CONTACT_TIME,
     CORRELATION_TIME,
-    place_camera,
+    estimate_camera_translation,
     place_root,
     smooth_path,
 )
@@ -34,14 +34,14 @@ def test_place_root_recovers_a_person_whose_distance_was_guessed_wrong():
     R, t = camera(8, 4, 70, 1.5, 5.0, np.zeros(2))
     case = film(world, times, R=R, t=t)
     truth = (world @ R.T + t)[:, 0]
-    picture = Picture(case.track.keypoints, K)
+    observed = ObservedKeypoints(case.track.keypoints, K)
     guess = truth * [[1.05]]
-    root, information = place_root(case.lifted.joints, np.full((4, 35), 0.01), guess, picture)
+    root, information = place_root(case.lifted.joints, np.full((4, 35), 0.01), guess, observed)
     assert np.linalg.norm(root - truth, axis=-1).max() < 0.03
     ray = truth[0] / np.linalg.norm(truth[0])
     spread = np.linalg.inv(information[0])
     across = np.linalg.svd(ray[None])[2][1]
-    assert ray @ spread @ ray > 10 * (across @ spread @ across)  # distance is the unsure part
+    assert ray @ spread @ ray > 10 * (across @ spread @ across)  # distance is the uncertain part
 
 
 def test_smooth_path_solves_its_normal_equations():
@@ -184,16 +184,16 @@ def stepping_foot(fps=30.0):
 
 
 @pytest.mark.parametrize("fps", [24.0, 60.0])
-def test_contacts_follow_a_step_whatever_the_network_is_unsure_of(fps):
+def test_contacts_follow_a_step_whatever_the_network_is_uncertain_of(fps):
     t, feet, truth = stepping_foot(fps)
     seen = np.ones(len(t), bool)
     for p in (0.5, 0.7, np.where(truth, 0.95, 0.05)[:, None]):
-        got = planted_feet(feet, np.array([0.02]), np.full((len(t), 1), 0.0) + p, t, seen)[:, 0]
+        got = detect_contacts(feet, np.array([0.02]), np.full((len(t), 1), 0.0) + p, t, seen)[:, 0]
         assert np.mean(got == truth) > 0.9
     # The network's doubt is heard, and its certainty does not plant a flying foot.
-    assert not planted_feet(feet, np.array([0.02]), np.full((len(t), 1), 0.01), t, seen).any()
+    assert not detect_contacts(feet, np.array([0.02]), np.full((len(t), 1), 0.01), t, seen).any()
     up = feet + [0, 0, 0.4]
-    assert not planted_feet(up, np.array([0.02]), np.full((len(t), 1), 0.9), t, seen).any()
+    assert not detect_contacts(up, np.array([0.02]), np.full((len(t), 1), 0.9), t, seen).any()
 
 
 def test_contacts_have_no_flicker_and_stop_at_gaps():
@@ -203,7 +203,7 @@ def test_contacts_have_no_flicker_and_stop_at_gaps():
     p = np.where(truth, 0.9, 0.1)[:, None].copy()
     p[20] = 0.2  # one doubtful frame in a stance
     p[35] = 0.9  # one hopeful frame in the air
-    got = planted_feet(feet, np.array([0.02]), p, t, seen)[:, 0]
+    got = detect_contacts(feet, np.array([0.02]), p, t, seen)[:, 0]
     assert got[16:29].all() and not got[34:38].any() and not got[10:15].any()
 
 
@@ -214,10 +214,12 @@ def test_the_camera_stands_where_the_finished_body_covers_the_person():
     apart = shift + 0.01 * rng.normal(size=(50, 3))
     information = np.broadcast_to(np.diag([4000.0, 4000.0, 50.0]), (50, 3, 3)).copy()
     seen = np.ones(50, bool)
-    np.testing.assert_allclose(place_camera(apart, information, seen), apart.mean(0))
+    np.testing.assert_allclose(estimate_camera_translation(apart, information, seen), apart.mean(0))
     apart[40:] += 5.0
     seen[40:] = False
-    np.testing.assert_allclose(place_camera(apart, information, seen), apart[:40].mean(0))
+    np.testing.assert_allclose(estimate_camera_translation(apart, information, seen), apart[:40].mean(0))
     apart[:20, 0] += 1.0
     information[:20, 0, 0] = 0.0
-    np.testing.assert_allclose(place_camera(apart, information, seen)[0], apart[20:40, 0].mean())
+    np.testing.assert_allclose(
+        estimate_camera_translation(apart, information, seen)[0], apart[20:40, 0].mean()
+    )

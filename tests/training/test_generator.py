@@ -32,7 +32,7 @@ def test_clean_points_are_the_projected_truth(clips):
     assert batch.xyz[..., 2].min() > 0.3  # nobody walks through the lens
 
 
-def test_a_wrong_focal_length_scales_a_clips_whole_picture(clips):
+def test_a_wrong_focal_length_scales_a_clips_whole_image(clips):
     batch = draw(clips, noise=0.0, focal_error=1.0, focal_error_spread=0.2)
     there = batch.confidence > 0
     ratio = batch.points / (batch.xyz[..., :2] / batch.xyz[..., 2:])
@@ -361,7 +361,7 @@ def test_self_occlusion_of_made_up_scenes():
     assert not hidden[:, [J["r_wrist"], J["r_knee"], J["neck"], J["l_shoulder"]]].any()
 
 
-def test_the_pictures_edge_has_the_scale_of_the_points(clips):
+def test_the_images_edge_has_the_scale_of_the_points(clips):
     """A wrong focal length scales both: what a lifter without rays sees stays the same."""
     from dataclasses import replace
 

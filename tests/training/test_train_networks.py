@@ -67,15 +67,15 @@ def test_masks_take_everything_the_least_certain_or_limbs_for_a_while():
     share = mask[..., 1:].float().mean((1, 2))
     full = share == 1
     assert float(full.float().mean()) == pytest.approx(0.3, abs=0.1)
-    unsure = [
+    uncertain = [
         i
         for i in range(300)
         if not full[i]
         and mask[i].any()
         and sigma[i][..., 1:][mask[i][..., 1:]].min() > sigma[i][..., 1:][~mask[i][..., 1:]].max()
     ]
-    assert 70 < len(unsure) < 170
-    limbs = [i for i in range(300) if not full[i] and i not in unsure and mask[i].any()]
+    assert 70 < len(uncertain) < 170
+    limbs = [i for i in range(300) if not full[i] and i not in uncertain and mask[i].any()]
     for i in limbs:
         rows = mask[i].any(-1).nonzero()[:, 0]
         assert rows[-1] - rows[0] + 1 == len(rows)  # one interval

@@ -12,7 +12,7 @@ import pytest
 WIDTH, HEIGHT = 96, 64
 
 
-def picture(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def image(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """Red left half, green right half, a blue top band, and a brightness that tells the frame's number."""
     image = np.zeros((height, width, 3), np.uint8)
     image[:, : width // 2, 0] = 200
@@ -61,7 +61,7 @@ def _make_clip(
             samples.sample_rate, samples.pts, samples.time_base = 48_000, 0, Fraction(1, 48_000)
             container.mux(sound.encode(samples))
         for i, time in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(i, width, height), format="rgb24").reformat(
+            frame = av.VideoFrame.from_ndarray(image(i, width, height), format="rgb24").reformat(
                 format=pixel_format
             )
             frame.pts, frame.time_base = round(time * 90_000), Fraction(1, 90_000)

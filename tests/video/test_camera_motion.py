@@ -1,4 +1,4 @@
-"""A still picture seen by a turning camera, whose rotation is then known; and a rendered pan with exact truth."""
+"""A still image seen by a turning camera, whose rotation is then known; and a rendered pan with exact truth."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SIZE = (480, 270)  # width, height
 K = np.array([[420.0, 0.0, 240.0], [0.0, 420.0, 135.0], [0.0, 0.0, 1.0]])
 WIDE = np.array(
     [[420.0, 0.0, 540.0], [0.0, 420.0, 480.0], [0.0, 0.0, 1.0]]
-)  # of the picture that is looked around in
+)  # of the image that is looked around in
 NOBODY = np.full(4, np.nan)
 RENDERED = Path(__file__).resolve().parents[3] / "shared" / "data" / "video" / "rendered"
 
@@ -49,10 +49,10 @@ def degrees_apart(a, b):
     return np.degrees(Rotation.from_matrix(np.einsum("tij,tkj->tik", a, b)).magnitude())
 
 
-def track(pictures, boxes=None):
+def track(images, boxes=None):
     tracker = RotationTracker(K)
-    for i, picture in enumerate(pictures):
-        tracker.add(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), NOBODY if boxes is None else boxes[i])
+    for i, image in enumerate(images):
+        tracker.add(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), NOBODY if boxes is None else boxes[i])
     return tracker.motion()
 
 
@@ -68,25 +68,25 @@ def test_a_pan_is_measured(room):
 
 def test_a_still_camera_gives_identity_within_noise(room):
     rng = np.random.default_rng(0)
-    picture = seen(room, np.eye(3)).astype(float)
+    image = seen(room, np.eye(3)).astype(float)
     motion = track(
-        [np.clip(picture + rng.normal(0, 4, picture.shape), 0, 255).astype(np.uint8) for _ in range(10)]
+        [np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8) for _ in range(10)]
     )
     assert np.degrees(motion.angles).max() < 0.02 and motion.confidence.min() > 0.8
 
 
 def test_somebody_who_walks_through_does_not_turn_the_camera(room):
     truth = pan(12)
-    pictures = [seen(room, r) for r in truth]
+    images = [seen(room, r) for r in truth]
     boxes = []
-    for i, picture in enumerate(pictures):  # a patch of other texture that goes against the pan
+    for i, image in enumerate(images):  # a patch of other texture that goes against the pan
         x = 40 + 20 * i
-        picture[60:260, x : x + 120] = room[600:800, 100:220]
+        image[60:260, x : x + 120] = room[600:800, 100:220]
         boxes.append(np.array([x, 60.0, x + 120.0, 260.0]))
     for given in (boxes, None):
-        motion = track(pictures, given)
+        motion = track(images, given)
         assert degrees_apart(motion.rotations, truth @ truth[0].T).max() < 0.1
-    assert track(pictures, boxes).confidence.min() > track(pictures).confidence.min()
+    assert track(images, boxes).confidence.min() > track(images).confidence.min()
 
 
 def test_a_travelling_camera_is_not_believed(room):
@@ -98,7 +98,7 @@ def test_a_travelling_camera_is_not_believed(room):
     assert np.median(track(rows).confidence[3:]) < 0.75 < track([rows[0]] * 4).confidence.min()
 
 
-def test_a_cut_and_a_black_picture_are_gaps_in_confidence(room):
+def test_a_cut_and_a_black_image_are_gaps_in_confidence(room):
     one, other = seen(room, np.eye(3)), np.ascontiguousarray(room[500:770, 300:780][::-1])
     motion = track([one, one, np.zeros_like(one), other, other])
     assert motion.confidence[2] == 0.0 and motion.confidence[1] > 0.8 and motion.confidence[4] > 0.8

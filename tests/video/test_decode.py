@@ -170,9 +170,9 @@ def test_image_sequence(tmp_path, make_clip, regular_clip, frame_number):
 
     for i, f in enumerate(list(decode(regular_clip))[:6]):
         if i == 3:
-            continue  # a missing picture
+            continue  # a missing image
         av.VideoFrame.from_ndarray(f.image, format="rgb24").save(str(tmp_path / f"shot_{i + 11:04d}.png"))
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     warnings: list[str] = []
     for where in (
         tmp_path / "shot_0012.png",
@@ -186,7 +186,7 @@ def test_image_sequence(tmp_path, make_clip, regular_clip, frame_number):
         assert np.allclose([f.time for f in frames], np.array([0, 1, 2, 4, 5]) / 25)
         assert [frame_number(f.image) for f in frames] == [0, 1, 2, 4, 5]
         assert frames[0].image.shape == (32, 48, 3)
-    assert "1 pictures are missing" in warnings[0]
+    assert "1 images are missing" in warnings[0]
     for where, code in (
         (tmp_path / "none_####.png", "empty_video"),
         (tmp_path / "no" / "x_1.png", "no_such_file"),
@@ -217,7 +217,7 @@ def test_writer_keeps_the_times(tmp_path):
 
 
 def test_memory_stays_flat(tmp_path, make_clip):
-    """No picture outlives its turn: frames kept in reference cycles would pile up until a collection."""
+    """No image outlives its turn: frames kept in reference cycles would pile up until a collection."""
     import gc
 
     import psutil
@@ -236,4 +236,4 @@ def test_memory_stays_flat(tmp_path, make_clip):
         sizes = [process.memory_info().rss for _ in decode(clip, max_size=360)]
     finally:
         gc.enable()
-    assert max(sizes[60:]) - sizes[40] < 40e6  # 200 pictures of 1.4 MB would be 280e6
+    assert max(sizes[60:]) - sizes[40] < 40e6  # 200 images of 1.4 MB would be 280e6

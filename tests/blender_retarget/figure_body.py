@@ -1,4 +1,4 @@
-"""A plain body for a rig, so that a picture shows what its bones do: one mesh, each part rigid on one bone.
+"""A plain body for a rig, so that an image shows what its bones do: one mesh, each part rigid on one bone.
 
 The left side is orange, the right blue; a nose, thumbs and flat hands, feet and forearms show turns
 about the bones' own axes. Soles lie at z = 0 in rest, so that they show feet that float or sink.

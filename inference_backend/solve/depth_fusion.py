@@ -1,6 +1,6 @@
 """A second opinion on depth: the detector's own 3D, weighed against the network's uncertainty.
 
-Some detectors guess a 3D pose of their own from the picture itself, which TGT never sees. On common
+Some detectors guess a 3D pose of their own from the image itself, which TGT never sees. On common
 poses it is the worse of the two; in a somersault or a deep squat, where TGT says that it does not
 know, it often is the better one. Only depth is taken: across the view the 2D points say it all.
 """
@@ -26,7 +26,7 @@ _CHUNK = 1024  # frames worked on at once: bounds memory on long clips
 _HIPS = [JOINT_INDEX["l_hip"], JOINT_INDEX["r_hip"]]
 
 
-def with_second_opinion(
+def fuse_detector_depth(
     lifted: Lifted, world: np.ndarray | None, times: np.ndarray, seen: np.ndarray
 ) -> Lifted:
     """`lifted` with its joints moved along the line of sight towards the detector's own 3D.

@@ -28,7 +28,7 @@ LEG = ("thigh", "shin", "foot", "toe")
 _SAME = 1e-3  # radians, metres: an action that is nearer to the import's than this is the import's
 
 
-def free_feet(
+def unlock_feet(
     ob: bpy.types.Object, posed: PosedRig, solution: Solution, blend: float, now: np.ndarray | None = None
 ) -> list[str]:
     """Move the pose of `solution` where contacts that the import of `ob` had are missing in `posed.contacts`.
@@ -70,7 +70,7 @@ def free_feet(
     return notes
 
 
-def freed_motion(
+def unlocked_motion(
     context: bpy.types.Context, source: bpy.types.Object, motion: SourceMotion, names: list[str],
     contacts: np.ndarray, blend: float,
 ) -> tuple[SourceMotion, list[str]]:  # fmt: skip
@@ -88,7 +88,7 @@ def freed_motion(
                         "the capture's does."]  # fmt: skip
     posed.contacts = contacts
     solution = posed.solution()
-    notes = free_feet(source, posed, solution, blend, motion.contacts)
+    notes = unlock_feet(source, posed, solution, blend, motion.contacts)
     pose = solution.pose
     return replace(motion, head=pose.head[:, at], rotation=pose.rotation[:, at]), notes
 
@@ -177,4 +177,4 @@ def _blend(
         reach_ankle(solution, side, ankle)
 
 
-__all__ = ["LEG", "free_feet", "freed_motion"]
+__all__ = ["LEG", "unlock_feet", "unlocked_motion"]

@@ -1,4 +1,4 @@
-"""Numbered pictures that are one clip: which files belong to it, in which order."""
+"""Numbered images that are one clip: which files belong to it, in which order."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ IMAGE_SUFFIXES = frozenset(
 NUMBER = re.compile(r"(\d+)(?=\D*$)")  # the last one of a file's stem
 
 
-def find_pictures(where: str | os.PathLike) -> dict[int, Path]:
-    """A folder of numbered pictures, one of its pictures, or a pattern such as shot_####.png or shot_%04d.png
+def find_images(where: str | os.PathLike) -> dict[int, Path]:
+    """A folder of numbered images, one of its images, or a pattern such as shot_####.png or shot_%04d.png
     -> number in the name -> file, by number.
 
     A folder must hold one sequence. Raises GentgError: no_such_file, not_a_video, empty_video.
@@ -49,7 +49,7 @@ def find_pictures(where: str | os.PathLike) -> dict[int, Path]:
             if not digits:
                 raise GentgError(
                     "not_a_video",
-                    "The picture's name holds no number.",
+                    "The image's name holds no number.",
                     file=where,
                     hint="Image sequences are named like shot_0001.png.",
                 )
@@ -58,7 +58,7 @@ def find_pictures(where: str | os.PathLike) -> dict[int, Path]:
     if not found:
         raise GentgError(
             "empty_video",
-            "No numbered pictures were found.",
+            "No numbered images were found.",
             file=where,
             hint="Image sequences are named like shot_0001.png, shot_0002.png ...",
         )

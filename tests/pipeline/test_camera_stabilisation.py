@@ -5,8 +5,13 @@ import pytest
 
 from gentg_blender.core.skeleton import NUM_JOINTS
 from inference_backend.keypoints.track import KeypointTrack
+from inference_backend.pipeline.camera_stabilisation import (
+    camera_rotations,
+    may_move,
+    person_boxes,
+    stabilise,
+)
 from inference_backend.pipeline.entries import load_motion, save_motion
-from inference_backend.pipeline.steady import may_move, person_boxes, steadied, turning
 from inference_backend.video.camera_motion import CameraMotion
 
 FRAMES = 31
@@ -31,7 +36,7 @@ def track(keypoints, footage=None):
 
 
 def filmed(points, rotations):
-    """Points (T, 35, 3) in the first camera's axes -> keypoints in each frame's picture."""
+    """Points (T, 35, 3) in the first camera's axes -> keypoints in each frame's image."""
     seen = np.einsum("tij,tkj->tki", rotations, points) @ K.T
     return np.concatenate([seen[..., :2] / seen[..., 2:], np.full((*seen.shape[:2], 1), 0.9)], -1)
 
@@ -45,9 +50,9 @@ def points():
 
 def test_a_pan_becomes_what_the_middle_frames_camera_sees(points):
     motion = CameraMotion(pans(30.0), np.ones(FRAMES))
-    rotations, warning = turning(motion)
+    rotations, warning = camera_rotations(motion)
     assert warning == "" and np.allclose(rotations[FRAMES // 2], np.eye(3))
-    got = steadied(track(filmed(points, motion.rotations)), K, rotations)
+    got = stabilise(track(filmed(points, motion.rotations)), K, rotations)
     middle = np.broadcast_to(motion.rotations[FRAMES // 2], motion.rotations.shape)
     np.testing.assert_allclose(got.keypoints, filmed(points, middle), atol=1e-6)
 
@@ -55,17 +60,17 @@ def test_a_pan_becomes_what_the_middle_frames_camera_sees(points):
 def test_absent_points_stay_absent_and_rays_beside_the_still_camera_have_no_place(points):
     keypoints = filmed(points, pans(0.0))
     keypoints[3, 5] = 0.0
-    assert (steadied(track(keypoints), K, pans(0.0)).keypoints[3, 5] == 0.0).all()
+    assert (stabilise(track(keypoints), K, pans(0.0)).keypoints[3, 5] == 0.0).all()
     behind = np.broadcast_to(pans(180.0)[-1], (FRAMES, 3, 3))
-    assert (steadied(track(keypoints), K, behind).keypoints == 0.0).all()
+    assert (stabilise(track(keypoints), K, behind).keypoints == 0.0).all()
 
 
 def test_still_travelling_and_far_turning_cameras_are_not_followed():
     sure = np.ones(FRAMES)
-    assert turning(CameraMotion(pans(0.3), sure)) == (None, "")
-    rotations, warning = turning(CameraMotion(pans(30.0), 0.2 * sure))
+    assert camera_rotations(CameraMotion(pans(0.3), sure)) == (None, "")
+    rotations, warning = camera_rotations(CameraMotion(pans(30.0), 0.2 * sure))
     assert rotations is None and "travels" in warning
-    rotations, warning = turning(CameraMotion(pans(150.0), sure))
+    rotations, warning = camera_rotations(CameraMotion(pans(150.0), sure))
     assert rotations is None and "shorter parts" in warning
 
 

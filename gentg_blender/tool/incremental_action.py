@@ -10,17 +10,17 @@ from .action import Channel, Keys, fill_curve
 from .compat import channelbag, new_fcurve, new_slot
 
 
-class DraftAction:
+class IncrementalAction:
     """An action for an object that does not exist yet; nothing uses it while it is written.
 
     Between two bits anything may happen to the file: undo above all, which replaces every object
-    that Python holds and takes away what is newer than its step. So the action is found anew every
+    that Python holds and takes away what is newer than its step. So the action is found again every
     time, by the id that Blender gives each data-block in a session, and `intact` tells whether it
     is still what was written.
     """
 
     def __init__(self, name: str, channels: Iterable[Channel]):
-        """Makes all curves, empty: new curves make Blender order the whole scene anew, keys don't."""
+        """Makes all curves, empty: new curves make Blender order the whole scene again, keys don't."""
         self._channels = list(channels)
         action = bpy.data.actions.new(name)
         action.use_frame_range = False

@@ -1,6 +1,6 @@
-"""A real capture on several rigs beside the clip, one picture a rig, to be looked at.
+"""A real capture on several rigs beside the clip, one image a rig, to be looked at.
 
-    .venv/bin/python tests/blender_retarget/make_pictures.py samples/beam_walk.mp4 -o docs/images \
+    .venv/bin/python tests/blender_retarget/make_images.py samples/beam_walk.mp4 -o docs/images \
         --rigs rigify mixamo --blender PATH
 
 Estimates the clip unless --capture names a result file, lets Blender retarget and render
@@ -93,11 +93,9 @@ def make(clip: Path, capture_file: Path, rigs: list[str], times, blender: str, w
         sys.exit(done.stdout[-4000:] + done.stderr[-4000:])
     top = []
     for k, image in enumerate(clip_frames(clip, [int(capture.frames[r]) for r in rows])):
-        picture = cut(
-            cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), crop[k], scale
-        )
-        draw_label(picture, f"{job['times'][k]:.2f} s")
-        top.append(picture)
+        image = cut(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), crop[k], scale)
+        draw_label(image, f"{job['times'][k]:.2f} s")
+        top.append(image)
     for rig in rigs:
         middle = [cut(read(work / f"{rig}_camera_{k}.png"), crop[k], scale) for k in range(len(rows))]
         bottom = [read(work / f"{rig}_side_{k}.png") for k in range(len(rows))]
@@ -144,13 +142,13 @@ def read(path: Path) -> np.ndarray:
 def save_jpg(path: Path, image: np.ndarray) -> None:
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
     if not ok:
-        raise GentgError("internal", "The picture could not be encoded.", file=path)
+        raise GentgError("internal", "The image could not be encoded.", file=path)
     with atomic_file(path) as temporary:
         temporary.write_bytes(data.tobytes())
 
 
 def cut(image: np.ndarray, box, scale: float) -> np.ndarray:
-    """The box (in the clip's pixels) out of a picture at `scale`, grey where it reaches beyond."""
+    """The box (in the clip's pixels) out of an image at `scale`, grey where it reaches beyond."""
     x, y, w, h = (round(v * scale) for v in box)
     out = np.full((h, w, 3), 60, np.uint8)
     x0, y0, x1, y1 = max(0, x), max(0, y), min(image.shape[1], x + w), min(image.shape[0], y + h)
